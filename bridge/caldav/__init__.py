@@ -1,0 +1,1 @@
+"""The CalDAV door, without Radicale: collections, uploads, queries."""

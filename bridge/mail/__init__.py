@@ -1,0 +1,1 @@
+"""The mail door: IMAP, LMTP and SMTP in, answers out."""

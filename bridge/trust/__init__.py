@@ -1,0 +1,1 @@
+"""Is it really from them: signatures, certificates, passwords."""

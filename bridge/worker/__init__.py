@@ -1,0 +1,1 @@
+"""The only writer: commands in, signed entries out."""
