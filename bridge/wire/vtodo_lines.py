@@ -1,0 +1,222 @@
+"""Which lines did a client change? Matching lines and components of two texts.
+
+Clients respell: Thunderbird sorts parameters, Evolution drops GAP and FMTTYPE and writes
+GEO with six digits (caldav-clients section 0, runs). So two lines are one if they have the
+same identity: name, value, and the parameters that change its meaning. Parameters a client
+left out stay, those it changed or added count. A line that is missing is a deletion only
+where that client can be believed; the table of clients says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bridge.wire import contentline
+from bridge.wire.vtodo_sets import take_relation
+from bridge.wire.vtodo_table import Loss, row, value_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """What is known of a client, found by a piece of its PRODID.
+
+    Attributes:
+        marker: the piece.
+        loses: lines it drops although other clients' users delete them on purpose.
+        deletes: lines whose absence is a deletion although other clients drop them.
+    """
+
+    marker: str
+    loses: frozenset[str] = frozenset()
+    deletes: frozenset[str] = frozenset()
+
+
+_UNKNOWN = Client(marker="")
+_CLIENTS = (
+    # Keeps one line of each repeated property, shows attachments and the percentage.
+    Client(marker="Mozilla Calendar", deletes=frozenset({"ATTACH", "PERCENT-COMPLETE"})),
+    # Keeps repeated lines (run); drops LINK, CONCEPT, STYLED-DESCRIPTION.
+    Client(
+        marker="Ximian",
+        deletes=frozenset(
+            {"ATTACH", "COMMENT", "CONTACT", "RESOURCES", "PERCENT-COMPLETE", "ESTIMATED-DURATION"}
+        ),
+    ),
+    # nextcloud/tasks#627, #879: no subtasks over CalDAV, RELATED-TO may go on edit.
+    Client(marker="Apple Inc.", loses=frozenset({"RELATED-TO", "CATEGORIES"})),
+    Client(marker="tasks.org", deletes=frozenset({"PERCENT-COMPLETE"})),
+    # Edits in place: what it leaves out is deleted.
+    Client(
+        marker="todoman",
+        deletes=frozenset({"ATTACH", "COMMENT", "CONTACT", "RELATED-TO", "PERCENT-COMPLETE"}),
+    ),
+)
+
+
+def client_of(prodid: str) -> Client:
+    """Return what is known of the client that wrote `prodid`."""
+    return next((client for client in _CLIENTS if client.marker in prodid), _UNKNOWN)
+
+
+def believed(name: str, client: Client) -> bool:
+    """Tell whether a missing line `name` in a PUT of `client` is a deletion."""
+    if name in client.deletes:
+        return True
+    return row(name).loss is Loss.MEANT and name not in client.loses
+
+
+# Parameters that belong to what the line says; RELTYPE has a default.
+_MEANING = ("TZID", "VALUE", "RELTYPE")
+_PARENT = {"": "PARENT"}
+
+
+def identity(raw: str) -> tuple[str, ...]:
+    """Return what makes a line the same line in another client's spelling."""
+    line = contentline.split(raw)
+    if line is None:
+        return (raw,)
+    value = line.value
+    if line.name == "GEO":
+        try:
+            value = ";".join(str(float(part)) for part in value.split(";"))
+        except ValueError:
+            return (raw,)
+    elif line.name == "REQUEST-STATUS":
+        # Evolution rewrites the words behind the code (run).
+        value = value.partition(";")[0]
+    elif line.name in {"ATTENDEE", "ORGANIZER"}:
+        value = value.lower()
+    meaning = [line.param(name).upper() for name in _MEANING]
+    if line.name == "RELATED-TO":
+        meaning[2] = meaning[2] or "PARENT"
+    if line.name == "ATTACH":
+        meaning[1] = ""
+    return (line.name, value, *meaning)
+
+
+def respelled(ours: str, theirs: str) -> str:
+    """Return our line with what their spelling of the same line changes: its parameters."""
+    old, new = contentline.split(ours), contentline.split(theirs)
+    if old is None or new is None:
+        return theirs
+    params = dict(old.params)
+    if all(
+        name in params and contentline.unquote(params[name]) == contentline.unquote(raw)
+        for name, raw in new.params
+    ):
+        return ours
+    params.update(new.params)
+    return contentline.join(old.name, tuple(params.items()), old.value)
+
+
+def pairs(base: list[str], sent: list[str]) -> tuple[list[tuple[str, str]], list[str], list[str]]:
+    """Return (same line before and now, only before, only now).
+
+    One line left on each side is one line edited.
+    """
+    found: list[tuple[str, str]] = []
+    before, now = list(base), list(sent)
+    for raw in sent:
+        if raw in before:
+            before.remove(raw)
+            now.remove(raw)
+            found.append((raw, raw))
+    names = {raw: identity(raw) for raw in (*before, *now)}
+    for raw in tuple(now):
+        same = next((old for old in before if names[old] == names[raw]), None)
+        if same is not None:
+            before.remove(same)
+            now.remove(raw)
+            found.append((same, raw))
+    if len(before) == len(now) == 1:
+        found.append((before.pop(), now.pop()))
+    return found, before, now
+
+
+def _edited(old: str, new: str) -> str:
+    return respelled(old, new) if identity(old) == identity(new) else new
+
+
+def merge_lines(
+    lines: tuple[list[str], list[str], list[str]], name: str, client: Client
+) -> list[str]:
+    """Return the lines of one property after a PUT.
+
+    Args:
+        lines: its lines as the client was served them, as it sent them, and in the log.
+        name: the property.
+        client: who sent them.
+    """
+    base, sent, current = lines
+    merged = list(current)
+    found, before, now = pairs(base, sent)
+    for old, new in found:
+        line = _edited(old, new)
+        if line == old:
+            continue
+        if name == "SEQUENCE" and _number(line) < max(map(_number, merged), default=0):
+            continue
+        place = old if old in merged else merged[0] if _single(name, merged) else None
+        merged = [line if raw == place else raw for raw in merged]
+        if line not in merged:
+            merged.append(line)
+    for old in before:
+        if old in merged and _dropped(name, old, sent, client):
+            merged.remove(old)
+    known = {identity(raw) for raw in merged}
+    merged += [raw for raw in now if identity(raw) not in known]
+    return merged
+
+
+def _single(name: str, merged: list[str]) -> bool:
+    """Tell whether someone else's edit of the one line of `name` is there to be replaced."""
+    return len(merged) == 1 and row(name).name != "" and row(name).kind == "line"
+
+
+def _dropped(name: str, old: str, sent: list[str], client: Client) -> bool:
+    if name == "RELATED-TO" and "parent" in take_relation(old):
+        # Another parent in its place is a move; none at all is one unless the client has none.
+        moved = any("parent" in take_relation(raw) for raw in sent)
+        return moved or name not in client.loses
+    return believed(name, client)
+
+
+def _number(raw: str) -> int:
+    value = value_of(raw)
+    return int(value) if value.isdigit() and len(value) < 10 else 0  # noqa: PLR2004 - RFC 5545 3.3.8
+
+
+_ALARM_SHOWN = frozenset({"DURATION", "REPEAT", "ATTACH", "SUMMARY", "DESCRIPTION", "ATTENDEE"})
+
+
+def merge_component(base: str, sent: str) -> str:
+    """Return a component after a PUT: what the client sent, and the lines it cannot hold."""
+    old, new = base.split("\n"), sent.split("\n")
+    if sum(line.upper().startswith("BEGIN:") for line in (*old, *new)) != 2:  # noqa: PLR2004
+        return sent
+    found, before, now = pairs(old[1:-1], new[1:-1])
+    lines = [_edited(ours, theirs) for ours, theirs in found]
+    names = {contentline.name_of(raw) for raw in new}
+    moved = any(ours != theirs and ours.upper().startswith("TRIGGER") for ours, theirs in found)
+    kept = [
+        raw
+        for raw in before
+        if (name := contentline.name_of(raw)) not in _ALARM_SHOWN
+        and name not in names
+        # An alarm set anew has not been acknowledged.
+        and not (moved and name == "ACKNOWLEDGED")
+    ]
+    if not now and len(kept) == len(before) and set(lines) | set(before) == set(old[1:-1]):
+        return base
+    place = {raw: index for index, raw in enumerate(old)}
+    body = sorted((*lines, *kept, *now), key=lambda raw: place.get(raw, len(place)))
+    return "\n".join((old[0], *body, old[-1]))
+
+
+def alarm_dropped(text: str, client: Client) -> bool:
+    """Tell whether an alarm that a PUT lacks was deleted: clients drop kinds they cannot show."""
+    if "VALARM" in client.deletes:
+        return True
+    upper = text.upper()
+    shown = "\nACTION:DISPLAY" in upper or "\nACTION:AUDIO" in upper
+    return shown and "PROXIMITY" not in upper
