@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import StaticPool
 
-from bridge.errors import BridgeError, Corrupt, Misconfigured, NotFound, Unavailable
+from bridge.errors import BridgeError, Corrupt, Invalid, Misconfigured, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -190,6 +190,14 @@ class Database:
                     joined.connection = None
 
 
+def added(connection: Connection, insert: Insert) -> bool:
+    """Insert one row unless a unique key is taken; tell whether it was."""
+    # Drivers count inserted rows differently; a returned row is the same everywhere.
+    first = next(iter(insert.table.primary_key))
+    row = connection.execute(insert.on_conflict_do_nothing().returning(first)).first()
+    return row is not None
+
+
 def open_database(url: str) -> Database:
     """Connect to ``sqlite://`` (memory), ``sqlite:///<path>`` or ``postgresql+…://…``.
 
@@ -210,12 +218,9 @@ def open_database(url: str) -> Database:
     try:
         # Several gateway hosts on one database: connections die with a failover.
         engine = create_engine(parsed, pool_pre_ping=True, isolation_level="READ COMMITTED")
-    except ImportError as error:
+    except (ImportError, SQLAlchemyError):
         raise Misconfigured(
-            "bad-directory",
-            "the driver for PostgreSQL is not installed",
-            hint="install psycopg",
-            missing=error.name,
+            "bad-directory", "the driver for PostgreSQL is not installed", hint="install psycopg"
         ) from None
     return Database(engine, None)
 
@@ -290,6 +295,9 @@ def _translated() -> Iterator[None]:
         yield
     except IntegrityError as error:
         raise _integrity(error) from error
+    except (DataError, UnicodeEncodeError) as error:
+        # NUL (PostgreSQL), a lone surrogate, a name longer than its column: never retry.
+        raise Invalid("bad-text", "a text cannot be stored") from error
     except DBAPIError as error:
         raise _failure(error) from error
     except PoolTimeout as error:

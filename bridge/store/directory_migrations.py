@@ -54,7 +54,7 @@ def migrate(
             connection.execute(select(func.pg_advisory_xact_lock(_POSTGRES_LOCK)))
         if not inspect(connection).has_table(table.name):
             metadata.create_all(connection)
-            connection.execute(table.insert().values(only=1, version=newest))
+            connection.execute(table.insert().values(single=1, version=newest))
             return newest
         found: int = connection.execute(select(table.c.version)).scalar_one()
         if found > newest:

@@ -72,7 +72,14 @@ metadata = MetaData(
 schema_version = Table(
     "schema_version",
     metadata,
-    Column("only", Integer, CheckConstraint("only = 1", name="only"), primary_key=True),
+    # One row: the key can only be 1.
+    Column(
+        "single",
+        Integer,
+        CheckConstraint("single = 1", name="single"),
+        primary_key=True,
+        autoincrement=False,
+    ),
     Column("version", Integer, nullable=False),
 )
 

@@ -7,13 +7,14 @@ and outcomes, no content.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, exists, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bridge.errors import Invalid, NotFound
-from bridge.model.ids import Address, Digest
+from bridge.model.ids import Address, Digest, digest_of
+from bridge.store.directory_engine import added
 from bridge.store.directory_records import (
     Arrival,
     Door,
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from bridge.model.request import Json
     from bridge.store.directory_engine import Database
 
+MESSAGE_ID_MAX: Final = 255
+"""Characters of a Message-ID that is kept as written."""
+
 
 class SqlJournal:
     """`bridge.store.directory_contract.Journal` in SQL."""
@@ -44,25 +48,21 @@ class SqlJournal:
 
     def begin(self, arrival: Arrival, now: datetime) -> New | Seen:
         """Record a mail, or find it."""
-        insert = (
-            self._database.insert(mails)
-            .values(
-                id=arrival.id,
-                recipient=arrival.recipient,
-                content=arrival.content,
-                door=arrival.door,
-                message_id=arrival.message_id,
-                signer="",
-                state=MailState.RECEIVED,
-                outcome="{}",
-                result_id="",
-                received_at=now,
-            )
-            .on_conflict_do_nothing()
+        insert = self._database.insert(mails).values(
+            id=arrival.id,
+            recipient=arrival.recipient,
+            content=arrival.content,
+            door=arrival.door,
+            message_id=_name(arrival.message_id),
+            signer="",
+            state=MailState.RECEIVED,
+            outcome="{}",
+            result_id="",
+            received_at=now,
         )
         same = and_(mails.c.recipient == arrival.recipient, mails.c.content == arrival.content)
         with self._database.write() as connection:
-            fresh = connection.execute(insert).rowcount == 1
+            fresh = added(connection, insert)
             entry = _first(connection, same)
             if entry is None:
                 raise Invalid("id-in-use", "the id names another mail")
@@ -192,12 +192,19 @@ def _unmoved() -> ColumnElement[bool]:
     return exists().where(mail_places.c.mail == mails.c.id, mail_places.c.moved.is_(None))
 
 
+def _name(message_id: str) -> str:
+    """Return a Message-ID as it is kept: an endless or odd one by its digest."""
+    if len(message_id) <= MESSAGE_ID_MAX and message_id.isascii() and message_id.isprintable():
+        return message_id
+    return digest_of(message_id.encode(errors="surrogatepass"))
+
+
 def _reused(connection: Connection, arrival: Arrival) -> bool:
     if not arrival.message_id:
         return False
     query = select(
         exists().where(
-            mails.c.message_id == arrival.message_id,
+            mails.c.message_id == _name(arrival.message_id),
             mails.c.recipient == arrival.recipient,
             mails.c.content != arrival.content,
         )

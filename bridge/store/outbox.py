@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, func, select, update
 
 from bridge.errors import NotFound
 from bridge.model.ids import Address
+from bridge.store.directory_engine import added
 from bridge.store.directory_records import Letter, LetterKind, LetterState
 from bridge.store.directory_tables import letters
 
@@ -46,7 +47,7 @@ class SqlOutbox:
             last_error="",
         )
         with self._database.write() as connection:
-            return connection.execute(insert.on_conflict_do_nothing()).rowcount == 1
+            return added(connection, insert)
 
     def claim(self, now: datetime, lease: timedelta) -> Letter | None:
         """Take the next letter that is due."""

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, upd
 from bridge.errors import Invalid, NotFound
 from bridge.model.ids import Address, ProjectId
 from bridge.model.request import Level
+from bridge.store.directory_engine import added
 from bridge.store.directory_records import (
     Credential,
     CredentialChanges,
@@ -128,7 +129,7 @@ class SqlPeople:
             policy=_policy_text(user.policy),
         )
         with self._database.write() as connection:
-            return connection.execute(insert.on_conflict_do_nothing()).rowcount == 1
+            return added(connection, insert)
 
     def get(self, address: Address) -> User | None:
         """Return one user."""
@@ -197,10 +198,10 @@ class SqlPasswords:
             created=credential.created,
         )
         with self._database.write() as connection:
-            added = connection.execute(insert.on_conflict_do_nothing()).rowcount == 1
-            if added:
-                self._generation.touch(connection, credential.user)
-        return added
+            if not added(connection, insert):
+                return False
+            self._generation.touch(connection, credential.user)
+        return True
 
     def find(self, user: Address, selector: str) -> Verifier | None:
         """Return the live credential of an enabled user."""

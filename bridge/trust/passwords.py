@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 """Without 0 and o, 1 and l and i."""
+_LETTERS: Final = frozenset(ALPHABET)
 GROUPS: Final = 4
 GROUP_LENGTH: Final = 5
 _LENGTH: Final = GROUPS * GROUP_LENGTH
@@ -276,8 +277,9 @@ class Passwords:
 
 
 def _typed(password: str) -> str:
-    """Return the letters of a password as a person may type it."""
-    return password.lower().replace("-", "").replace(" ", "")
+    """Return the letters of a password as a person may type it, or "" where others are in it."""
+    letters = password.lower().replace("-", "").replace(" ", "")
+    return letters if _LETTERS.issuperset(letters) else ""
 
 
 def _basic(header: str) -> tuple[str, str] | None:
