@@ -6,11 +6,10 @@ blob appears complete, checked and durable, or not at all.
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import hashlib
 import os
 import re
-import threading
 from typing import TYPE_CHECKING, BinaryIO
 
 from bridge.errors import Corrupt, Invalid, NotFound
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 BLOB_LIMIT = 25 * 1024 * 1024
 _SCHEME = "sha256:"
 _HEX = re.compile(r"[0-9a-f]{64}")
-_DOOMED = TEMPORARY + "rm-"
 _CHUNK = 256 * 1024
 
 
@@ -82,9 +80,8 @@ class Measured:
 class FileBlobs:
     """Blobs of a spool; implements `bridge.store.write.BlobWriter`.
 
-    Any thread and process may put and read at once: files only appear under their final
-    name by rename, and a removal looks again after it took the name away. Removing is for
-    the process that holds the spool's lock.
+    Any thread and process may put, read and remove at once: a blob appears by rename, and
+    only a file that nobody is putting (a lock on the file tells) is removed.
     """
 
     def __init__(self, layout: Layout, reserve: Reserve, *, limit: int = BLOB_LIMIT) -> None:
@@ -92,8 +89,6 @@ class FileBlobs:
         self._layout = layout
         self._reserve = reserve
         self._limit = limit
-        # Two removals at once could each take the other's second look for its own.
-        self._removing = threading.Lock()
 
     def exists(self, project: ProjectId, digest: Digest) -> bool:
         """See `bridge.store.BlobReader.exists`."""
@@ -173,32 +168,15 @@ class FileBlobs:
         limit = before.timestamp()
         removed: list[Digest] = []
         try:
-            with self._removing:
-                self._tidy(project, directory, limit)
-                for path in sorted(directory.glob("??/*")):
-                    digest = Digest(_SCHEME + path.name)
-                    if not _HEX.fullmatch(path.name) or digest in referenced:
-                        continue
-                    if path.stat().st_mtime < limit and _remove(path, directory, limit):
-                        removed.append(digest)
+            for path in directory.glob(TEMPORARY + "*"):
+                _remove(path, limit)
+            for path in sorted(directory.glob("??/*")):
+                digest = Digest(_SCHEME + path.name)
+                if _HEX.fullmatch(path.name) and digest not in referenced and _remove(path, limit):
+                    removed.append(digest)
         except OSError as error:
             raise disk_error(error, directory) from error
         return removed
-
-    def _tidy(self, project: ProjectId, directory: Path, limit: float) -> None:
-        for path in directory.glob(TEMPORARY + "*"):
-            name = path.name.removeprefix(_DOOMED)
-            if _HEX.fullmatch(name):
-                # A removal was cut short after it took the name: let it decide again.
-                kept = self._path(project, Digest(_SCHEME + name))
-                if kept.exists():
-                    path.unlink()
-                else:
-                    path.replace(kept)
-            else:
-                with contextlib.suppress(FileNotFoundError):  # a put is finished meanwhile
-                    if path.stat().st_mtime < limit:
-                        path.unlink()
 
     def _path(self, project: ProjectId, digest: Digest) -> Path:
         name = parse_digest(digest).removeprefix(_SCHEME)
@@ -211,30 +189,40 @@ def no_blob(digest: Digest) -> NotFound:
 
 
 def _refresh(path: Path, digest: Digest) -> bool:
-    """Return whether `path` already holds the blob, and start its time without use anew."""
-    found = hashlib.sha256()
+    """Return whether `path` already holds the blob, and start its time without use anew.
+
+    The shared lock keeps a removal away meanwhile; a removal that came first shows in the
+    link count.
+    """
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                found.update(chunk)
-        if _SCHEME + found.hexdigest() != digest:
-            return False
-        os.utime(path)
+        fd = os.open(path, READ)
     except FileNotFoundError:
         return False
-    return True
+    found = hashlib.sha256()
+    with os.fdopen(fd, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        if os.fstat(fd).st_nlink == 0:
+            return False
+        os.utime(fd)  # a damaged one too: its removal must not meet the new one
+        while chunk := file.read(_CHUNK):
+            found.update(chunk)
+    return _SCHEME + found.hexdigest() == digest
 
 
-def _remove(path: Path, directory: Path, limit: float) -> bool:
-    """Remove `path` unless it was put again meanwhile.
-
-    First the name, then a second look: `_refresh` of another thread either came before
-    and shows in the time, or finds nothing and stores the blob anew.
-    """
-    doomed = directory / (_DOOMED + path.name)
-    path.replace(doomed)
-    if doomed.stat().st_mtime >= limit:
-        doomed.replace(path)
+def _remove(path: Path, limit: float) -> bool:
+    """Remove `path` unless it was put since `limit` or is being put just now."""
+    try:
+        fd = os.open(path, READ)
+    except FileNotFoundError:
         return False
-    doomed.unlink()
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        state = os.fstat(fd)
+        if state.st_mtime >= limit or path.stat().st_ino != state.st_ino:
+            return False
+        path.unlink()
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    finally:
+        os.close(fd)
     return True

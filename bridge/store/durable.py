@@ -69,17 +69,24 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def make_directory(path: Path, mode: int = DIRECTORY_MODE) -> None:
-    """Create `path` and its missing parents, durably; an existing one stays as it is."""
+def make_directory(path: Path, mode: int = DIRECTORY_MODE, *, flush: bool = True) -> None:
+    """Create `path` and its missing parents; an existing one stays as it is.
+
+    Args:
+        path: the directory.
+        mode: its permissions; new parents get 0750.
+        flush: make the new names durable; else the caller does so when all are there.
+    """
     if path.is_dir():
         return
-    make_directory(path.parent)
+    make_directory(path.parent, flush=flush)
     try:
         path.mkdir()
     except FileExistsError:
         return
-    path.chmod(mode)  # mkdir's mode would be cut by the umask, or widened by none
-    sync_directory(path.parent)
+    path.chmod(mode)  # mkdir's mode would be cut by the umask
+    if flush:
+        sync_directory(path.parent)
 
 
 def create_file(path: Path) -> None:

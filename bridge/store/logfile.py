@@ -40,15 +40,16 @@ from bridge.store.logreader import (
     check_order,
     extent_of,
 )
-from bridge.store.repair import Repair, save_torn
+from bridge.store.repair import Repair, log_closed, save_torn
 from bridge.store.segments import (
     Segment,
+    check_sealed,
     place_of,
     scan,
     segment_firsts,
     segment_path,
     size_of,
-    torn,
+    touched,
 )
 from bridge.store.write import NotDurable
 
@@ -143,19 +144,7 @@ class FileLog(FileLogReader):
             tail = self._tails.get(project)
             if tail and (tail.closed or tail.seq != tail.chain.extent.seq):
                 dirty.append((project, tail))
-        if len(dirty) <= 1:
-            outcomes = [self._flush(tail) for _, tail in dirty]
-        else:
-            if self._flushers is None:
-                self._flushers = ThreadPoolExecutor(
-                    self._settings.sync_threads, thread_name_prefix="log-sync"
-                )
-            outcomes = list(self._flushers.map(self._flush, [tail for _, tail in dirty]))
-        failed = {
-            project: outcome
-            for (project, _), outcome in zip(dirty, outcomes, strict=True)
-            if outcome
-        }
+        failed = self._flush_side_by_side(dirty)
         if failed:
             raise NotDurable(failed)
 
@@ -193,8 +182,6 @@ class FileLog(FileLogReader):
     def _extent(self, chain: Chain) -> Extent:
         return chain.extent
 
-    # Opening and repair.
-
     def _tail(self, project: ProjectId) -> _Tail | None:
         tail = self._tails.get(project)
         if tail is not None:
@@ -214,7 +201,7 @@ class FileLog(FileLogReader):
             for first in segment_firsts(chain.directory)
         ]
         for sealed in chain.segments[:-1]:
-            self._check_sealed(sealed)
+            check_sealed(sealed)
         if chain.segments:
             last = chain.segments[-1]
             size = size_of(last.path)
@@ -222,28 +209,25 @@ class FileLog(FileLogReader):
             check_order(chain)
             if last.end < size:
                 self._cut(project, last, size)
-            with self._files.lease(last.path, APPEND) as fd:
-                os.fdatasync(fd)
-        self._sync_names(Path(chain.directory))
+            # A crash may have come between these and their flush.
+            self._flush_segment(last)
+            sync_directory(Path(chain.directory))
+            self._sync_names(Path(chain.directory).parent)
         chain.extent = extent_of(chain.segments)
         tail = _Tail(chain=chain, seq=chain.extent.seq)
         self._tails[project] = tail
         self._chains[project] = chain
         return tail
 
-    def _check_sealed(self, segment: Segment) -> None:
-        """Raise when a finished segment ends within a line; only its last byte is read."""
-        size = size_of(segment.path)
-        with Path(segment.path).open("rb") as file:
-            file.seek(max(size - 1, 0))
-            if file.read(1) != b"\n":
-                raise torn(segment.path, size)
+    def _sync_names(self, container: Path, *, new: bool = False) -> None:
+        """Flush the directories that lead to a log, down to the container.
 
-    def _sync_names(self, directory: Path) -> None:
-        """Flush the directories down to the log: a crash may have come before we did."""
-        container = directory.parent
-        once = {container.parent, self._layout.store} - self._synced
-        for path in (directory, container, *once):
+        Once in the life of this process covers all names older than it; those that it
+        makes itself are flushed when they are `new`.
+        """
+        upper = {container.parent, self._layout.store}
+        once = {*upper, self._layout.home} - self._synced
+        for path in (container, *(once | upper if new else once)):
             sync_directory(path)
         self._synced |= once
 
@@ -264,8 +248,6 @@ class FileLog(FileLogReader):
             )
         )
 
-    # Writing.
-
     def _check_lines(self, lines: Sequence[bytes]) -> None:
         for line in lines:
             if len(line) > self._settings.max_line:
@@ -282,7 +264,7 @@ class FileLog(FileLogReader):
         if tail is None:
             directory = self._layout.log(project)
             with self._reading(str(directory)):
-                make_directory(directory)
+                make_directory(directory, flush=False)
             tail = self._tail(project)
         if tail is None or not self._lock.held:
             raise Unavailable("spool-locked", "the spool is not ours to write", retry=True)
@@ -298,26 +280,34 @@ class FileLog(FileLogReader):
             if not last.end or last.end + size <= self._settings.segment_bytes:
                 return last
             self._seal(tail, last)
-        path = segment_path(tail.chain.directory, tail.seq + 1)
-        try:
-            create_file(Path(path))
-        except FileExistsError as error:
-            raise _touched(path) from error
-        except OSError as error:
-            raise disk_error(error, Path(path)) from error
-        segment = Segment(path=path, first=tail.seq + 1)
+        segment = Segment(path=segment_path(tail.chain.directory, tail.seq + 1), first=tail.seq + 1)
+        self._create(Path(segment.path), first=not segments)
         segments.append(segment)
         return segment
+
+    def _create(self, path: Path, *, first: bool) -> None:
+        """Create a segment; with the first one the directories become durable as well."""
+        try:
+            create_file(path)
+            if first:
+                try:
+                    self._sync_names(path.parent.parent, new=True)
+                except OSError:
+                    path.unlink(missing_ok=True)
+                    raise
+        except FileExistsError as error:
+            raise touched(str(path)) from error
+        except OSError as error:
+            raise disk_error(error, path) from error
 
     def _seal(self, tail: _Tail, segment: Segment) -> None:
         """Flush a full segment, so that the next one can never outlive its lines."""
         try:
-            with self._files.lease(segment.path, APPEND) as fd:
-                os.fdatasync(fd)
+            self._flush_segment(segment)
         except OSError as error:
             # Lines appended before are lost with it; `sync` must not succeed for them.
             self._rewind(tail)
-            tail.closed = _closed(segment.path, error)
+            tail.closed = log_closed(segment.path, error)
             raise tail.closed from error
 
     def _write(self, tail: _Tail, segment: Segment, content: bytes) -> None:
@@ -327,7 +317,7 @@ class FileLog(FileLogReader):
         ):
             state = os.fstat(fd)
             if state.st_nlink == 0 or state.st_size != segment.end:
-                raise _touched(segment.path)
+                raise touched(segment.path)
             try:
                 write_all(fd, content)
             except BaseException:
@@ -339,21 +329,50 @@ class FileLog(FileLogReader):
         try:
             os.ftruncate(fd, segment.end)
         except OSError as error:
-            tail.closed = _closed(segment.path, error)
+            tail.closed = log_closed(segment.path, error)
+
+    def _flush_side_by_side(
+        self, dirty: list[tuple[ProjectId, _Tail]]
+    ) -> dict[ProjectId, BridgeError]:
+        """Flush each log, sharing the work with a few threads; returns those that failed.
+
+        This thread takes a share too, so one log costs no thread switch at all.
+        """
+        shares = min(self._settings.sync_threads, len(dirty))
+        if shares > 1 and self._flushers is None:
+            self._flushers = ThreadPoolExecutor(
+                self._settings.sync_threads - 1, thread_name_prefix="log-sync"
+            )
+        started = [
+            self._flushers.submit(self._flush_share, dirty[share::shares])
+            for share in range(1, shares)
+            if self._flushers
+        ]
+        failed = self._flush_share(dirty[:: max(shares, 1)])
+        for share in started:
+            failed |= share.result()
+        return failed
+
+    def _flush_share(self, share: list[tuple[ProjectId, _Tail]]) -> dict[ProjectId, BridgeError]:
+        outcomes = [(project, self._flush(tail)) for project, tail in share]
+        return {project: outcome for project, outcome in outcomes if outcome}
 
     def _flush(self, tail: _Tail) -> BridgeError | None:
         """Make a log durable up to its end; returns what went wrong, never raises it."""
         if tail.closed is not None:
             return tail.closed
-        path = tail.chain.segments[-1].path
+        segment = tail.chain.segments[-1]
         try:
-            with self._files.lease(path, APPEND) as fd:
-                os.fdatasync(fd)
+            self._flush_segment(segment)
         except OSError as error:
             self._rewind(tail)
-            return disk_error(error, Path(path))
+            return disk_error(error, Path(segment.path))
         tail.chain.extent = extent_of(tail.chain.segments)
         return None
+
+    def _flush_segment(self, segment: Segment) -> None:
+        with self._files.lease(segment.path, APPEND) as fd:
+            os.fdatasync(fd)
 
     def _rewind(self, tail: _Tail) -> None:
         """Bring a log back to what is durable, or close it until it is reopened.
@@ -377,24 +396,4 @@ class FileLog(FileLogReader):
                 os.fdatasync(fd)
             last.shorten(extent.seq - last.first + 1, extent.end)
         except OSError as error:
-            tail.closed = _closed(tail.chain.directory, error)
-
-
-def _closed(path: str, error: OSError) -> Unavailable:
-    return Unavailable(
-        "log-closed",
-        "this project takes no changes until its log was checked",
-        retry=True,
-        hint="see the log for the disk's error; a restart checks it again",
-        path=path,
-        error=str(error),
-    )
-
-
-def _touched(path: str) -> Corrupt:
-    return Corrupt(
-        "segment-changed",
-        "the log was changed by another program",
-        hint="stop that program, run a verification, then start again",
-        path=path,
-    )
+            tail.closed = log_closed(tail.chain.directory, error)

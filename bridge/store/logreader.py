@@ -50,7 +50,7 @@ class LogSettings:
         segment_bytes: a new segment begins where this would be exceeded.
         max_line: longest line taken; patch and entry limits of tx-protocol section 18 fit in.
         open_files: descriptors kept open for all logs together.
-        sync_threads: flushes under way at the same time.
+        sync_threads: flushes under way at the same time, at least 1.
     """
 
     segment_bytes: int = 64 * 1024 * 1024

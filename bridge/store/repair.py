@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
+from bridge.errors import Unavailable
 from bridge.store.durable import FILE_MODE, sync_directory, write_all
 
 if TYPE_CHECKING:
@@ -62,6 +63,18 @@ def save_torn(fd: int, directory: Path, seq: int, span: tuple[int, int]) -> Path
         os.close(copy)
     sync_directory(directory)
     return saved
+
+
+def log_closed(path: str, error: OSError) -> Unavailable:
+    """Return what to raise for a log whose end is unknown after `error`."""
+    return Unavailable(
+        "log-closed",
+        "this project takes no changes until its log was checked",
+        retry=True,
+        hint="see the log for the disk's error; a restart checks it again",
+        path=path,
+        error=str(error),
+    )
 
 
 def _create(directory: Path, seq: int) -> tuple[Path, int]:

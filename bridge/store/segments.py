@@ -161,6 +161,25 @@ def torn(path: str, offset: int) -> Corrupt:
     )
 
 
+def check_sealed(segment: Segment) -> None:
+    """Raise Corrupt when a finished segment ends within a line; only its end is read."""
+    size = size_of(segment.path)
+    with Path(segment.path).open("rb") as file:
+        file.seek(max(size - 1, 0))
+        if file.read(1) != b"\n":
+            raise torn(segment.path, size)
+
+
+def touched(path: str) -> Corrupt:
+    """Return what to raise for a segment that somebody else changed."""
+    return Corrupt(
+        "segment-changed",
+        "the log was changed by another program",
+        hint="stop that program, run a verification, then start again",
+        path=path,
+    )
+
+
 def place_of(first: int, offset: int, length: int) -> Place:
     """Return the place of a line: its segment, offset and length without newline in bytes."""
     return Place(f"{first}:{offset}:{length}")

@@ -194,11 +194,15 @@ def test_left_over_temporary_files_are_removed_in_time(files: FileBlobs, layout:
     assert not old.exists()
 
 
-def test_removal_cut_short_by_a_crash_loses_nothing(files: FileBlobs, layout: Layout) -> None:
+def test_damaged_blob_that_is_healed_is_not_removed_as_old(
+    files: FileBlobs, layout: Layout
+) -> None:
     digest = files.put(ONE, b"x")
     path = layout.blobs(ONE) / digest[7:9] / digest[7:]
-    path.rename(layout.blobs(ONE) / f".tmp-rm-{digest[7:]}")
-    files.remove_unreferenced(ONE, {digest}, now() + HOUR)
+    path.write_bytes(b"y")
+    age(path, 48)
+    files.put(ONE, b"x")
+    assert files.remove_unreferenced(ONE, set(), now() - 24 * HOUR) == []
     assert files.read(ONE, digest) == b"x"
 
 
