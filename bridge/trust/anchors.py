@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from bridge.model.ids import Address
 
 MEMO_MAX: Final = 1024
-INTERMEDIATES_MAX: Final = 6
-"""Certificates of a mail that are tried as links; more only serve to make the search long."""
+INTERMEDIATES_MAX: Final = 10
+"""Certificates of a mail that are tried as links; the library stops a long search after 10 ms."""
 SMTP_UTF8_MAILBOX: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.9")
 LIBRARY_ERRORS: Final = (
     ValueError, TypeError, OverflowError, UnsupportedAlgorithm, verification.VerificationError,

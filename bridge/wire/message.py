@@ -38,7 +38,9 @@ _PKCS7_SIGNATURE: Final = frozenset(
 )
 _PGP_SIGNATURE: Final = "application/pgp-signature"
 _PKCS7_MIME: Final = frozenset(("application/pkcs7-mime", "application/x-pkcs7-mime"))
-_SIG: Final = re.compile(r"[ \t]*+t=p[ \t]*+;[ \t]*+b=([A-Za-z0-9+/=\r\n \t]++);?[ \t\r\n]*+\Z")
+_SIG: Final = re.compile(
+    r"[ \t\r\n]*+t=p[ \t\r\n]*+;[ \t\r\n]*+b=([A-Za-z0-9+/=\r\n \t]++);?\s*+\Z"
+)
 _TRACE: Final = frozenset(("received", "delivered-to", "return-path", "x-original-to"))
 _ROBOTS: Final = frozenset(
     (
