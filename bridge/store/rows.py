@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from bridge.model import related
 from bridge.model.ids import ProjectId, TaskId, parse_digest, project_of, task_hex
 from bridge.wire import vtodo
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from bridge.model.state import ProjectState, TaskState
     from bridge.store import Place
     from bridge.wire.vtodo import Facts
+
+
+BLOB: Final = "blob:"
+"""Starts a value that is the digest of a blob: it was too long for a patch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +123,14 @@ def task_row(
     project = project_of(state.id)
     text = _sent_text(entry, text_of)
     if text is None:
+        shown = {
+            key: text_of(project, parse_digest(value.removeprefix(BLOB)))
+            if value.startswith(BLOB)
+            else value
+            for key, value in related.by_uid(keys).items()
+        }
         text = vtodo.render(
-            keys, task=state.id, created=state.created_at, modified=state.modified_at
+            shown, task=state.id, created=state.created_at, modified=state.modified_at
         )
     row = TaskRow(
         project=project,

@@ -1,0 +1,525 @@
+"""The index in SQL (`bridge.store.index_contract`); SQLite by file, PostgreSQL by URL."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bridge.model.ids import ZERO_HASH, Address, Digest, PatchId, ProjectId, TaskId, task_hex
+from bridge.model.patch import Role, Via
+from bridge.model.state import ASSIGNEE, ProjectState, TaskState
+from bridge.store import Place
+from bridge.store.index_contract import Changes, Window
+from bridge.store.index_tables import assignees, entries, members, projects, tasks
+from bridge.store.rows import Applied, EntryRow, Listed, ProjectCard, TaskRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Connection, Table
+
+    from bridge.store.index_engine import IndexEngine
+
+_UNBOUNDED: Final = 2**62
+_HREFS_A_SELECT: Final = 500
+_NAMESAKES: Final = 10
+
+p = bindparam
+_of_project = projects.c.project == p("project")
+_joined = tasks.join(projects, tasks.c.pid == projects.c.pid)
+_seen = _joined.join(
+    assignees,
+    (assignees.c.pid == tasks.c.pid)
+    & (assignees.c.hex == tasks.c.hex)
+    & (assignees.c.person == p("viewer")),
+)
+_row = (
+    tasks.c.hex,
+    tasks.c.seq,
+    tasks.c.href,
+    tasks.c.uid,
+    tasks.c.etag,
+    tasks.c.text,
+    tasks.c.deleted,
+    tasks.c.created,
+    tasks.c.modified,
+)
+_listed = (tasks.c.href, tasks.c.etag, tasks.c.seq, tasks.c.size, tasks.c.modified)
+_live = tasks.c.deleted.is_(False)
+_entry = (
+    projects.c.project,
+    entries.c.seq,
+    entries.c.hash,
+    entries.c.patch,
+    entries.c.hex,
+    entries.c.author,
+    entries.c.via,
+    entries.c.ts,
+    entries.c.place,
+)
+_entries = entries.join(projects, entries.c.pid == projects.c.pid)
+
+_HEAD = select(projects.c.seq).where(_of_project)
+_STATE = select(projects.c.state).where(_of_project)
+_PROJECTS = select(projects.c.project).order_by(projects.c.project)
+_HOMES = (
+    select(
+        projects.c.project,
+        members.c.role,
+        projects.c.seq,
+        projects.c.name,
+        projects.c.color,
+        projects.c.archived,
+    )
+    .select_from(members.join(projects, members.c.pid == projects.c.pid))
+    .where(members.c.person == p("person"))
+    .order_by(projects.c.name, projects.c.project)
+)
+_TASK = select(tasks.c.state).select_from(_joined).where(_of_project, tasks.c.hex == p("hex"))
+_ROW_OF = select(*_row).select_from(_joined).where(_of_project, tasks.c.hex == p("hex"))
+_NAMED = select(*_row).select_from(_joined).where(_of_project, tasks.c.uid == p("uid"), _live)
+_ENTRY = select(*_entry).select_from(_entries).where(_of_project, entries.c.seq == p("seq"))
+_POSITION = (
+    select(entries.c.seq).select_from(_entries).where(entries.c.patch == p("patch"), _of_project)
+)
+_FIND = (
+    select(*_entry)
+    .select_from(_entries)
+    .where(entries.c.patch >= p("low"), entries.c.patch < p("high"))
+    .limit(_NAMESAKES)
+)
+_HASH = select(entries.c.hash).select_from(_entries).where(_of_project, entries.c.seq == p("seq"))
+_history = (
+    select(*_entry)
+    .select_from(_entries)
+    .where(_of_project, entries.c.seq < p("before"))
+    .order_by(entries.c.seq.desc())
+    .limit(p("limit"))
+)
+_HISTORY = _history
+_HISTORY_OF = _history.where(entries.c.hex == p("hex"))
+_COUNT = (
+    select(func.count(), func.count().filter(tasks.c.is_open))
+    .select_from(_joined)
+    .where(_of_project, _live)
+)
+
+
+class _ForViewer:
+    """One statement for those who see all, and the same for those who see what is theirs."""
+
+    def __init__(self, build: Any) -> None:
+        self.all = build(_joined, ())
+        self.own = build(_seen, (assignees.c.active.is_(True),))
+
+
+_ROW = _ForViewer(
+    lambda source, more: (
+        select(*_row)
+        .select_from(source)
+        .where(_of_project, tasks.c.href == p("href"), _live, *more)
+    )
+)
+_ROWS = _ForViewer(
+    lambda source, more: (
+        select(*_row)
+        .select_from(source)
+        .where(_of_project, tasks.c.href.in_(p("hrefs", expanding=True)), _live, *more)
+    )
+)
+_LISTING = _ForViewer(
+    lambda source, more: select(*_listed).select_from(source).where(_of_project, _live, *more)
+)
+
+
+def _window(source: Any, more: Any) -> Any:
+    overlaps = (tasks.c.last_due >= p("start")) & (tasks.c.first_start <= p("end"))
+    wanted = tasks.c.recurring | overlaps
+    return select(*_row).select_from(source).where(_of_project, _live, wanted, *more)
+
+
+_WINDOW = _ForViewer(_window)
+_WINDOW_OPEN = _ForViewer(lambda source, more: _window(source, (tasks.c.is_open.is_(True), *more)))
+_changed = (*_listed, tasks.c.deleted)
+_CHANGES = (
+    select(*_changed)
+    .select_from(_joined)
+    .where(_of_project, tasks.c.seq > p("after"))
+    .order_by(tasks.c.seq)
+    .limit(p("limit"))
+)
+_CHANGES_OWN = (
+    select(*_listed, tasks.c.deleted | ~assignees.c.active)
+    .select_from(_seen)
+    .where(_of_project, tasks.c.seq > p("after"))
+    .order_by(tasks.c.seq)
+    .limit(p("limit"))
+)
+
+
+class Index:
+    """The index on one database (`IndexReader` and `IndexWriter`)."""
+
+    def __init__(self, engine: IndexEngine) -> None:
+        """Use `engine`, whose tables exist."""
+        self._db = engine
+        self._pids: dict[ProjectId, int] = {}
+        self._members: dict[ProjectId, dict[str, str]] = {}
+
+    # -- reading -------------------------------------------------------------------------
+
+    def projects(self) -> Iterator[ProjectId]:
+        """Yield every project of this store."""
+        for (project,) in self._db.all(_PROJECTS):
+            yield ProjectId(project)
+
+    def homes(self, user: Address) -> tuple[ProjectCard, ...]:
+        """Return the projects of which `user` is a member, by name."""
+        return tuple(
+            ProjectCard(
+                project=ProjectId(project),
+                role=Role(role),
+                seq=seq,
+                name=name,
+                color=color,
+                archived=bool(archived),
+            )
+            for project, role, seq, name, color, archived in self._db.all(_HOMES, person=user)
+        )
+
+    def project(self, project: ProjectId) -> ProjectState | None:
+        """Return the state of a project at the index's position."""
+        row = self._db.one(_STATE, project=project)
+        return ProjectState.unpack(project, json.loads(row[0])) if row else None
+
+    def head(self, project: ProjectId) -> int:
+        """Return the position of the newest entry; 0 for none. One row is read."""
+        row = self._db.one(_HEAD, project=project)
+        return int(row[0]) if row else 0
+
+    def task(self, task: TaskId) -> TaskState | None:
+        """Return the state of a task, deleted ones too."""
+        row = self._db.one(_TASK, project=_project(task), hex=task_hex(task))
+        return TaskState.unpack(task, json.loads(row[0])) if row else None
+
+    def row(self, project: ProjectId, href: str, viewer: Address | None = None) -> TaskRow | None:
+        """Return the live task of that name."""
+        found = (
+            self._db.one(_ROW.all, project=project, href=href)
+            if viewer is None
+            else self._db.one(_ROW.own, project=project, href=href, viewer=viewer)
+        )
+        return _task_row(project, found) if found else None
+
+    def row_of(self, task: TaskId) -> TaskRow | None:
+        """Return the row of a task, deleted ones too."""
+        project = _project(task)
+        found = self._db.one(_ROW_OF, project=project, hex=task_hex(task))
+        return _task_row(project, found) if found else None
+
+    def rows(
+        self, project: ProjectId, hrefs: Sequence[str], viewer: Address | None = None
+    ) -> dict[str, TaskRow]:
+        """Return the live tasks of those names."""
+        found: dict[str, TaskRow] = {}
+        wanted = list(dict.fromkeys(hrefs))
+        for start in range(0, len(wanted), _HREFS_A_SELECT):
+            part = wanted[start : start + _HREFS_A_SELECT]
+            for row in self._rows(project, part, viewer):
+                found[row.href] = row
+        return found
+
+    def _rows(
+        self, project: ProjectId, hrefs: list[str], viewer: Address | None
+    ) -> Iterator[TaskRow]:
+        statement = _ROWS.all if viewer is None else _ROWS.own
+        values = {"project": project, "hrefs": hrefs, "viewer": viewer}
+        if viewer is None:
+            del values["viewer"]
+        with self._db.engine.connect() as connection:
+            for row in connection.execute(statement, values):
+                yield _task_row(project, tuple(row))
+
+    def named(self, project: ProjectId, uid: str) -> TaskRow | None:
+        """Return the live task with an iCalendar UID."""
+        found = self._db.one(_NAMED, project=project, uid=uid)
+        return _task_row(project, found) if found else None
+
+    def listing(self, project: ProjectId, viewer: Address | None = None) -> Iterator[Listed]:
+        """Yield the live members without their texts."""
+        rows = (
+            self._db.all(_LISTING.all, project=project)
+            if viewer is None
+            else self._db.all(_LISTING.own, project=project, viewer=viewer)
+        )
+        for href, etag, seq, size, modified in rows:
+            yield Listed(href=href, etag=etag, seq=seq, size=size, modified=modified)
+
+    def texts(
+        self, project: ProjectId, window: Window, viewer: Address | None = None
+    ) -> Iterator[TaskRow]:
+        """Yield the live tasks that may match `window`."""
+        form = _WINDOW_OPEN if window.open_only else _WINDOW
+        bounds = {
+            "start": -_UNBOUNDED if window.start is None else window.start,
+            "end": _UNBOUNDED if window.end is None else window.end,
+        }
+        rows = (
+            self._db.all(form.all, project=project, **bounds)
+            if viewer is None
+            else self._db.all(form.own, project=project, viewer=viewer, **bounds)
+        )
+        for row in rows:
+            yield _task_row(project, row)
+
+    def changes(
+        self, project: ProjectId, after: int, limit: int, viewer: Address | None = None
+    ) -> Changes:
+        """Return the members changed after position `after`, oldest change first."""
+        # The head first: what is committed in between is then told twice, never lost.
+        head = self.head(project)
+        rows = (
+            self._db.all(_CHANGES, project=project, after=after, limit=limit + 1)
+            if viewer is None
+            else self._db.all(
+                _CHANGES_OWN, project=project, after=after, limit=limit + 1, viewer=viewer
+            )
+        )
+        more = len(rows) > limit
+        found = tuple(
+            Listed(href=href, etag="" if gone else etag, seq=seq, size=size, modified=modified)
+            for href, etag, seq, size, modified, gone in rows[:limit]
+        )
+        return Changes(seq=found[-1].seq if more else head, members=found, more=more)
+
+    def entry(self, project: ProjectId, seq: int) -> EntryRow | None:
+        """Return the facts of one entry."""
+        row = self._db.one(_ENTRY, project=project, seq=seq)
+        return _entry_row(row) if row else None
+
+    def history(
+        self, project: ProjectId, task: TaskId | None = None, *, before: int | None, limit: int
+    ) -> tuple[EntryRow, ...]:
+        """Return the newest entries first; of one task, or of the whole project."""
+        before = _UNBOUNDED if before is None else before
+        rows = (
+            self._db.all(_HISTORY, project=project, before=before, limit=limit)
+            if task is None
+            else self._db.all(
+                _HISTORY_OF, project=project, before=before, limit=limit, hex=task_hex(task)
+            )
+        )
+        return tuple(_entry_row(row) for row in rows)
+
+    def position_of(self, project: ProjectId, patch: PatchId) -> int | None:
+        """Return the position of the entry that holds `patch`."""
+        row = self._db.one(_POSITION, project=project, patch=patch)
+        return int(row[0]) if row else None
+
+    def find_patch(self, prefix: str) -> tuple[EntryRow, ...]:
+        """Return up to 10 entries whose patch id's hex starts with `prefix`."""
+        low = f"sha256:{prefix.removeprefix('sha256:').lower()}"
+        return tuple(_entry_row(row) for row in self._db.all(_FIND, low=low, high=low + "g"))
+
+    def hash_at(self, project: ProjectId, seq: int) -> Digest | None:
+        """Return the hash of the entry at `seq`; the zero hash at 0."""
+        if seq == 0:
+            return ZERO_HASH
+        row = self._db.one(_HASH, project=project, seq=seq)
+        return Digest(row[0]) if row else None
+
+    def count(self, project: ProjectId) -> tuple[int, int]:
+        """Return how many live tasks there are, and how many of them are open."""
+        row = self._db.one(_COUNT, project=project)
+        return (int(row[0]), int(row[1])) if row else (0, 0)
+
+    # -- writing: the worker alone -------------------------------------------------------
+
+    def apply(self, batch: Sequence[Applied]) -> None:
+        """Take in committed entries, in order, all of them or none."""
+        newest = {item.project.id: item.project for item in batch}
+        try:
+            with self._db.write() as connection:
+                pids = {
+                    project: self._put_project(connection, state)
+                    for project, state in newest.items()
+                }
+                connection.execute(
+                    entries.insert(), [_entry_values(item, pids[item.project.id]) for item in batch]
+                )
+                self._put_tasks(connection, batch, pids)
+        except Exception:
+            self._pids.clear()
+            self._members.clear()
+            raise
+
+    def _put_project(self, connection: Connection, state: ProjectState) -> int:
+        values = {
+            "project": state.id,
+            "seq": state.seq,
+            "name": state.name,
+            "color": state.policy.get("color", ""),
+            "archived": "archived" in state.policy,
+            "state": json.dumps(state.pack(), ensure_ascii=False, separators=(",", ":")),
+        }
+        pid = self._pids.get(state.id)
+        if pid is None:
+            row = connection.execute(
+                select(projects.c.pid).where(projects.c.project == state.id)
+            ).first()
+            pid = row[0] if row else None
+        if pid is None:
+            result = connection.execute(projects.insert().values(values))
+            pid = result.inserted_primary_key[0] if result.inserted_primary_key else 0
+        else:
+            connection.execute(
+                projects.update().where(projects.c.pid == p("key")), {**values, "key": pid}
+            )
+        self._pids[state.id] = pid
+        self._put_members(connection, state, pid)
+        return pid
+
+    def _put_members(self, connection: Connection, state: ProjectState, pid: int) -> None:
+        now = {str(user): member.role.value for user, member in state.members.items()}
+        if self._members.get(state.id) == now:
+            return
+        connection.execute(delete(members).where(members.c.pid == pid))
+        if now:
+            connection.execute(
+                members.insert(),
+                [{"person": user, "pid": pid, "role": role} for user, role in now.items()],
+            )
+        self._members[state.id] = now
+
+    def _put_tasks(
+        self, connection: Connection, batch: Sequence[Applied], pids: dict[ProjectId, int]
+    ) -> None:
+        # A task that changed twice in one batch is written once.
+        newest = {item.task.id: item for item in batch if item.task is not None}
+        if not newest:
+            return
+        values = [_task_values(item, pids[item.project.id]) for item in newest.values()]
+        statement = self._upsert(tasks, ["pid", "hex"], list(values[0]))
+        connection.execute(statement, values)
+        people = [row for item in newest.values() for row in _assignees(item, pids)]
+        if people:
+            connection.execute(
+                self._upsert(assignees, ["pid", "person", "hex"], ["active"]), people
+            )
+
+    def _upsert(self, table: Table, keys: list[str], columns: list[str]) -> Any:
+        dialect = sqlite if self._db.engine.dialect.name == "sqlite" else postgresql
+        statement = dialect.insert(table)
+        return statement.on_conflict_do_update(
+            index_elements=keys,
+            set_={name: statement.excluded[name] for name in columns if name not in keys},
+        )
+
+    def forget(self, project: ProjectId) -> None:
+        """Drop all rows of a project, so that its log can be read in afresh."""
+        with self._db.write() as connection:
+            pid = connection.execute(
+                select(projects.c.pid).where(projects.c.project == project)
+            ).scalar()
+            if pid is None:
+                return
+            for table in (members, tasks, assignees, entries, projects):
+                connection.execute(delete(table).where(table.c.pid == pid))
+        self._pids.pop(project, None)
+        self._members.pop(project, None)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._db.close()
+
+
+def _project(task: TaskId) -> ProjectId:
+    return ProjectId(task[33:])
+
+
+def _task_row(project: ProjectId, row: tuple[Any, ...]) -> TaskRow:
+    hexes, seq, href, uid, etag, text, deleted, created, modified = row
+    return TaskRow(
+        project=project,
+        task=TaskId(f"{hexes}-{project}"),
+        seq=seq,
+        href=href,
+        uid=uid,
+        etag=etag,
+        text=text,
+        deleted=bool(deleted),
+        created=created,
+        modified=modified,
+    )
+
+
+def _entry_row(row: tuple[Any, ...]) -> EntryRow:
+    project, seq, digest, patch, hexes, author, via, ts, place = row
+    return EntryRow(
+        project=ProjectId(project),
+        seq=seq,
+        hash=Digest(digest),
+        patch=PatchId(patch),
+        task=TaskId(f"{hexes}-{project}") if hexes else None,
+        author=Address(author),
+        via=Via(via),
+        ts=ts,
+        place=Place(place),
+    )
+
+
+def _entry_values(item: Applied, pid: int) -> dict[str, Any]:
+    patch = item.entry.patch
+    return {
+        "pid": pid,
+        "seq": item.entry.seq,
+        "hash": item.entry.hash,
+        "patch": patch.id,
+        "hex": "" if patch.on_project else patch.subject[:32],
+        "author": patch.author,
+        "via": patch.via.value,
+        "ts": item.entry.ts,
+        "place": item.place,
+    }
+
+
+def _task_values(item: Applied, pid: int) -> dict[str, Any]:
+    row, facts, state = item.row, item.facts, item.task
+    if row is None or facts is None or state is None:
+        raise TypeError("a changed task comes with its row")
+    return {
+        "pid": pid,
+        "hex": task_hex(row.task),
+        "seq": row.seq,
+        "href": row.href,
+        "uid": row.uid,
+        "etag": row.etag,
+        "size": len(row.text.encode()),
+        "deleted": row.deleted,
+        "is_open": facts.is_open,
+        "recurring": facts.recurring,
+        "first_start": -_UNBOUNDED if facts.first_start is None else facts.first_start,
+        "last_due": _UNBOUNDED if facts.last_due is None else facts.last_due,
+        "created": row.created,
+        "modified": row.modified,
+        "text": row.text,
+        "state": json.dumps(state.pack(), ensure_ascii=False, separators=(",", ":")),
+    }
+
+
+def _assignees(item: Applied, pids: dict[ProjectId, int]) -> Iterator[dict[str, Any]]:
+    state = item.task
+    if state is None:
+        return
+    for key, cell in state.cells.items():
+        if key.startswith(ASSIGNEE):
+            person = key.removeprefix(ASSIGNEE)
+            yield {
+                "pid": pids[item.project.id],
+                "person": person,
+                "hex": task_hex(state.id),
+                "active": cell.value in ("requested", "accepted"),
+            }

@@ -1,0 +1,185 @@
+"""A task as a CalDAV client sends it: PUT and MOVE as patches. Pure.
+
+A PUT is a three-way merge of what this credential was last served, what it sent, and what
+the log holds (design section 6); lines it did not touch keep what others wrote. The text
+travels with the patch whenever the result is exactly what was sent: then, and only then,
+the client may be told a strong ETag (RFC 4791 section 5.3.4).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from bridge.model import related
+from bridge.model.ids import project_of
+from bridge.model.patch import MAX_VALUE, Create, Op, Set
+from bridge.store.rows import BLOB, default_href
+from bridge.wire import vtodo
+from bridge.worker.command import Conflict, Receipt, Refused
+from bridge.worker.view import Answer, Keep, Plan, View, draft_of, no_project, no_task, unmet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.model.ids import ProjectId, TaskId
+    from bridge.model.state import TaskState
+    from bridge.store.rows import TaskRow
+    from bridge.worker.command import MoveTask, PutTask
+
+INLINE: Final = 32 * 1024
+"""Bytes of text that travel inside the patch; a longer text is a blob that it names."""
+HREF: Final = "ical.href"
+MOVED: Final = "tx.moved-from"
+"""The task that this one was moved from, in another project."""
+
+
+def put(command: PutTask, view: View, keep: Keep) -> Answer:
+    """Return what a PUT means.
+
+    Raises:
+        Invalid: the body is no task that this collection can hold; the codes are the
+            preconditions of RFC 4791 section 5.3.2.1.
+    """
+    project = command.project
+    if view.project(project) is None:
+        return no_project()
+    holder = view.named(project, command.href)
+    held = view.row(holder) if holder else None
+    conflict = unmet(command.expect, held.etag if held else None)
+    if conflict:
+        return conflict
+    sent = vtodo.read(command.text, task=holder)
+    task_id = related.task_of_uid(project, sent.uid)
+    clash = _uid_clash(task_id, holder, command.href, view)
+    if clash:
+        return clash
+    task = view.task(task_id)
+    if task is None and sent.uid == task_id:
+        # A native id that we never gave out: read again as a client's own UID.
+        sent = vtodo.read(command.text)
+    wanted = related.by_id(project, _short(sent.keys, project, keep))
+    current = task.keys if task else {}
+    changes = _merged(command, wanted, current, task, keep)
+    if command.href != default_href(task_id) or HREF in current:
+        changes[HREF] = command.href
+    final = {k: v for k, v in {**current, **changes}.items() if v is not None}
+    exact = not sent.cleaned and _shown(final) == _shown(wanted)
+    ops: list[Op] = [Set(k, v) for k, v in sorted(changes.items()) if current.get(k) != v]
+    if task is None:
+        ops.insert(0, Create())
+    elif not ops:
+        if held and (held.text == command.text or not exact):
+            return Receipt(
+                project=project, task=task_id, etag=held.etag, exact=exact, href=command.href
+            )
+        # Same task in other words: the text alone changes, carried by a key that stays.
+        ops.append(Set("description", current.get("description")))
+    text = _travelling(command.text, project, keep) if exact else None
+    draft = draft_of(command.actor, task_id, ops, text=text)
+    return Plan(drafts=(draft,), task=task_id, sent=command.text)
+
+
+def _uid_clash(task: TaskId, holder: TaskId | None, href: str, view: View) -> Refused | None:
+    """A UID is unique in a collection, and a name keeps its UID (RFC 4791 5.3.2.1)."""
+    if holder is not None and holder != task:
+        return Refused(code="no-uid-conflict", reason="this name belongs to another UID", href=href)
+    row = view.row(task)
+    if holder is None and row is not None and not row.deleted:
+        return Refused(
+            code="no-uid-conflict",
+            reason="the UID is used by another task of this project",
+            href=row.href,
+        )
+    return None
+
+
+def _merged(
+    command: PutTask,
+    wanted: Mapping[str, str],
+    current: Mapping[str, str],
+    task: TaskState | None,
+    keep: Keep,
+) -> dict[str, str | None]:
+    if task is None:
+        return dict(wanted)
+    if task.is_deleted:
+        # The client makes the task anew: nothing of the old one is its base.
+        old = {key: None for key in current if key not in wanted}
+        return {"status": "needs_action", **old, **wanted}
+    base = current
+    if command.base is not None:
+        read = vtodo.read(command.base, task=task.id).keys
+        base = related.by_id(command.project, _short(read, command.project, keep))
+    shown = {key: value for key, value in base.items() if key != HREF}
+    return dict(vtodo.changes(shown, wanted, current))
+
+
+def _shown(keys: Mapping[str, str]) -> dict[str, str]:
+    """Return the keys that lines of the text stand for."""
+    return {key: value for key, value in keys.items() if key not in (HREF, MOVED)}
+
+
+def _short(keys: Mapping[str, str], project: ProjectId, keep: Keep) -> dict[str, str]:
+    """Return `keys` with values over 64 KiB (inline attachments) replaced by blobs' names."""
+    return {
+        key: value
+        if len(value) <= MAX_VALUE // 4 or len(value.encode()) <= MAX_VALUE
+        else BLOB + keep(project, value.encode())
+        for key, value in keys.items()
+    }
+
+
+def _travelling(text: str, project: ProjectId, keep: Keep) -> str:
+    data = text.encode()
+    return text if len(data) <= INLINE else keep(project, data)
+
+
+def move(command: MoveTask, view: View, now: str) -> Answer:
+    """Return what a MOVE means: a new task there, the old one hidden, linked both ways."""
+    row = view.row(command.task)
+    task = view.task(command.task)
+    if task is None or row is None or row.deleted:
+        return no_task()
+    if view.project(command.project) is None:
+        return no_project()
+    holder = view.named(command.project, command.href)
+    target = view.row(holder) if holder else None
+    if target is not None and not command.overwrite:
+        return Conflict(reason="a task of this name exists already", etag=target.etag)
+    if command.project == project_of(task.id):
+        return _rename(command, task, row, holder)
+    moved = related.task_of_uid(command.project, row.uid)
+    clash = _uid_clash(moved, holder, command.href, view)
+    if clash:
+        return clash
+    existing = view.task(moved)
+    keys = {**task.keys, MOVED: str(task.id), "ical.uid": row.uid, HREF: command.href}
+    ops: list[Op] = [] if existing else [Create()]
+    stale = existing.keys.keys() - keys.keys() if existing else ()
+    ops += [Set(key, None) for key in sorted(stale)]
+    ops += [Set(key, value) for key, value in sorted(keys.items())]
+    batch = f"move:{task.id}:{row.seq}"
+    there = draft_of(command.actor, moved, ops, batch=batch, text=_if_exact(row.text, moved, keys))
+    gone = (Set("status", "deleted"), Set("end", now))
+    here = draft_of(command.actor, task.id, gone, batch=batch)
+    return Plan(drafts=(there, here), task=moved)
+
+
+def _if_exact(text: str, task: TaskId, keys: Mapping[str, str]) -> str | None:
+    """Return `text` for the moved task if it still says all of its keys."""
+    if len(text.encode()) > INLINE:
+        return None
+    read = related.by_id(project_of(task), vtodo.read(text).keys)
+    return text if _shown(read) == _shown(keys) else None
+
+
+def _rename(command: MoveTask, task: TaskState, row: TaskRow, holder: TaskId | None) -> Answer:
+    if holder == task.id:
+        return Receipt(project=command.project, task=task.id, href=command.href)
+    if holder is not None:
+        return Refused(
+            code="no-uid-conflict", reason="this name belongs to another UID", href=command.href
+        )
+    ops = (Set(HREF, command.href),)
+    text = _if_exact(row.text, task.id, task.keys)
+    return Plan(drafts=(draft_of(command.actor, task.id, ops, text=text),), task=task.id)
