@@ -219,3 +219,15 @@ def test_readers_beside_the_writer_see_a_growing_prefix(log: LogWriter) -> None:
         for reader in readers:
             counts = reader.result(timeout=30)
             assert counts == sorted(counts)
+
+
+@pytest.mark.parametrize("kept", [1, 63, 64, 65, 200])
+def test_read_after_a_truncation_starts_at_the_right_line(log: LogWriter, kept: int) -> None:
+    log.append(ONE, 0, [b"kept %d" % number for number in range(kept)])
+    log.sync([ONE])
+    log.append(ONE, kept, [b"a longer line that goes"] * 150)
+    log.truncate_unsynced(ONE)
+    log.append(ONE, kept, [b"%d" % number for number in range(150)])
+    log.sync([ONE])
+    for after in range(kept, kept + 150, 16):
+        assert lines(log, after=after) == [b"%d" % n for n in range(after - kept, 150)]
