@@ -31,7 +31,7 @@ from sqlalchemy.pool import StaticPool
 from bridge.errors import BridgeError, Corrupt, Invalid, Misconfigured, NotFound, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -190,12 +190,12 @@ class Database:
                     joined.connection = None
 
 
-def added(connection: Connection, insert: Insert) -> bool:
+def added(connection: Connection, insert: Insert, values: Mapping[str, object]) -> bool:
     """Insert one row unless a unique key is taken; tell whether it was."""
     # Drivers count inserted rows differently; a returned row is the same everywhere.
     first = next(iter(insert.table.primary_key))
-    row = connection.execute(insert.on_conflict_do_nothing().returning(first)).first()
-    return row is not None
+    statement = insert.on_conflict_do_nothing().returning(first)
+    return connection.execute(statement, values).first() is not None
 
 
 def open_database(url: str) -> Database:

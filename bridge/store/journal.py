@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, exists, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bridge.errors import Invalid, NotFound
@@ -38,6 +38,39 @@ if TYPE_CHECKING:
 MESSAGE_ID_MAX: Final = 255
 """Characters of a Message-ID that is kept as written."""
 
+# Built once: each mail runs these, and SQLAlchemy takes longer to build than SQLite to answer.
+_SAME_CONTENT = select(mails.c.id).where(
+    mails.c.recipient == bindparam("recipient"), mails.c.content == bindparam("content")
+)
+_RECIPIENT = select(mails.c.recipient).where(mails.c.id == bindparam("mail"))
+_REUSED = select(
+    exists().where(
+        mails.c.message_id == bindparam("message_id"),
+        mails.c.recipient == bindparam("recipient"),
+        mails.c.content != bindparam("content"),
+    )
+)
+
+_BIND = (
+    update(mails)
+    .where(mails.c.id == bindparam("mail"))
+    .values(entity=bindparam("new_entity"), signer=bindparam("new_signer"))
+)
+_ELSEWHERE = select(mails.c.id).where(
+    mails.c.entity == bindparam("new_entity"),
+    mails.c.signer == bindparam("new_signer"),
+    mails.c.recipient != bindparam("recipient"),
+)
+_FINISH = (
+    update(mails)
+    .where(mails.c.id == bindparam("mail"), mails.c.state == MailState.RECEIVED)
+    .values(
+        state=bindparam("new_state"),
+        outcome=bindparam("new_outcome"),
+        result_id=bindparam("new_result"),
+    )
+)
+
 
 class SqlJournal:
     """`bridge.store.directory_contract.Journal` in SQL."""
@@ -48,49 +81,49 @@ class SqlJournal:
 
     def begin(self, arrival: Arrival, now: datetime) -> New | Seen:
         """Record a mail, or find it."""
-        insert = self._database.insert(mails).values(
-            id=arrival.id,
-            recipient=arrival.recipient,
-            content=arrival.content,
-            door=arrival.door,
-            message_id=_name(arrival.message_id),
-            signer="",
-            state=MailState.RECEIVED,
-            outcome="{}",
-            result_id="",
-            received_at=now,
-        )
-        same = and_(mails.c.recipient == arrival.recipient, mails.c.content == arrival.content)
+        values = {
+            "id": arrival.id,
+            "recipient": arrival.recipient,
+            "content": arrival.content,
+            "door": arrival.door,
+            "message_id": _name(arrival.message_id),
+            "signer": "",
+            "state": MailState.RECEIVED,
+            "outcome": "{}",
+            "result_id": "",
+            "received_at": now,
+        }
         with self._database.write() as connection:
-            fresh = added(connection, insert)
-            entry = _first(connection, same)
-            if entry is None:
+            if added(connection, self._database.insert(mails), values):
+                self._put_place(connection, arrival, arrival.id)
+                return New(id=arrival.id, message_id_reused=_reused(connection, arrival))
+            row = connection.execute(_SAME_CONTENT, values).first()
+            if row is None:
                 raise Invalid("id-in-use", "the id names another mail")
-            if arrival.place is not None:
-                self._put_place(connection, arrival.place, entry.id)
-                entry = _first(connection, same) or entry
-            if not fresh:
-                return Seen(entry=entry)
-            return New(id=entry.id, message_id_reused=_reused(connection, arrival))
+            self._put_place(connection, arrival, row.id)
+            entry = _first(connection, mails.c.id == row.id)
+        if entry is None:  # pragma: no cover - the journal forgets nothing
+            raise NotFound("no-mail", "there is no such mail in the journal")
+        return Seen(entry=entry)
 
     def bind(self, mail: uuid.UUID, entity: Digest, signer: str) -> New | Seen:
         """Record the signed entity of a mail, or find the mail that brought it before."""
-        same = and_(mails.c.entity == entity, mails.c.signer == signer)
+        values = {"mail": mail, "new_entity": entity, "new_signer": signer}
         with self._database.write() as connection:
-            entry = _first(connection, mails.c.id == mail)
-            if entry is None:
+            recipient = connection.execute(_RECIPIENT, values).scalar_one_or_none()
+            if recipient is None:
                 raise NotFound("no-mail", "there is no such mail in the journal")
-            change = update(mails).where(mails.c.id == mail).values(entity=entity, signer=signer)
             try:
+                # The unique key decides, not a look before: two hosts may hold copies.
                 with connection.begin_nested():
-                    connection.execute(change)
+                    connection.execute(_BIND, values)
             except IntegrityError:
-                mine = mails.c.recipient == entry.recipient
-                earlier = _first(connection, and_(same, mine))
-                if earlier is None:
+                earlier = _all(connection, _same_entity(entity, signer, recipient))
+                if not earlier:
                     raise
-                return Seen(entry=earlier)
-            elsewhere = _all(connection, and_(same, mails.c.recipient != entry.recipient))
+                return Seen(entry=earlier[0])
+            ids = connection.execute(_ELSEWHERE, {**values, "recipient": recipient}).scalars().all()
+            elsewhere = _all(connection, mails.c.id.in_(ids)) if ids else ()
         return New(id=mail, elsewhere=elsewhere)
 
     def finish(
@@ -104,15 +137,14 @@ class SqlJournal:
         """Record what became of a mail, once."""
         if state not in {MailState.COMMITTED, MailState.REJECTED}:
             raise Invalid("bad-state", "a mail ends as committed or rejected")
-        end = (
-            update(mails)
-            .where(mails.c.id == mail, mails.c.state == MailState.RECEIVED)
-            .values(
-                state=state, outcome=json.dumps(dict(outcome), sort_keys=True), result_id=result_id
-            )
-        )
+        values = {
+            "mail": mail,
+            "new_state": state,
+            "new_outcome": json.dumps(dict(outcome), sort_keys=True),
+            "new_result": result_id,
+        }
         with self._database.write() as connection:
-            if connection.execute(end).rowcount == 1:
+            if connection.execute(_FINISH, values).rowcount == 1:
                 return True
             if _first(connection, mails.c.id == mail) is None:
                 raise NotFound("no-mail", "there is no such mail in the journal")
@@ -167,17 +199,19 @@ class SqlJournal:
         with self._database.write() as connection:
             connection.execute(put)
 
-    def _put_place(self, connection: Connection, place: MailPlace, mail: uuid.UUID) -> None:
-        insert = self._database.insert(mail_places).values(
-            mailbox=place.mailbox, uidvalidity=place.uidvalidity, uid=place.uid, mail=mail
-        )
+    def _put_place(self, connection: Connection, arrival: Arrival, mail: uuid.UUID) -> None:
+        place = arrival.place
+        if place is None:
+            return
+        insert = self._database.insert(mail_places)
         # A server that reuses a UID against RFC 9051 gets the newer mail looked up.
         put = insert.on_conflict_do_update(
             index_elements=list(mail_places.primary_key),
-            set_={"mail": mail, "moved": None},
-            where=mail_places.c.mail != mail,
+            set_={"mail": insert.excluded.mail, "moved": None},
+            where=mail_places.c.mail != insert.excluded.mail,
         )
-        connection.execute(put)
+        values = {"mailbox": place.mailbox, "uidvalidity": place.uidvalidity, "uid": place.uid}
+        connection.execute(put, {**values, "mail": mail})
 
 
 def _place(place: MailPlace) -> ColumnElement[bool]:
@@ -186,6 +220,10 @@ def _place(place: MailPlace) -> ColumnElement[bool]:
         mail_places.c.uidvalidity == place.uidvalidity,
         mail_places.c.uid == place.uid,
     )
+
+
+def _same_entity(entity: Digest, signer: str, recipient: str) -> ColumnElement[bool]:
+    return and_(mails.c.entity == entity, mails.c.signer == signer, mails.c.recipient == recipient)
 
 
 def _unmoved() -> ColumnElement[bool]:
@@ -202,14 +240,12 @@ def _name(message_id: str) -> str:
 def _reused(connection: Connection, arrival: Arrival) -> bool:
     if not arrival.message_id:
         return False
-    query = select(
-        exists().where(
-            mails.c.message_id == _name(arrival.message_id),
-            mails.c.recipient == arrival.recipient,
-            mails.c.content != arrival.content,
-        )
-    )
-    return connection.execute(query).scalar_one()
+    values = {
+        "message_id": _name(arrival.message_id),
+        "recipient": arrival.recipient,
+        "content": arrival.content,
+    }
+    return bool(connection.execute(_REUSED, values).scalar_one())
 
 
 def _first(connection: Connection, condition: ColumnElement[bool]) -> JournalEntry | None:

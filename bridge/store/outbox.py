@@ -33,21 +33,21 @@ class SqlOutbox:
 
     def put(self, letter: Letter, now: datetime) -> bool:
         """Queue a letter once."""
-        insert = self._database.insert(letters).values(
-            id=letter.id,
-            key=letter.key,
-            recipient=letter.recipient,
-            sender=letter.sender,
-            kind=letter.kind,
-            raw=letter.raw,
-            created=now,
-            not_before=letter.not_before,
-            attempts=0,
-            state=LetterState.QUEUED,
-            last_error="",
-        )
+        values = {
+            "id": letter.id,
+            "key": letter.key,
+            "recipient": letter.recipient,
+            "sender": letter.sender,
+            "kind": letter.kind,
+            "raw": letter.raw,
+            "created": now,
+            "not_before": letter.not_before,
+            "attempts": 0,
+            "state": LetterState.QUEUED,
+            "last_error": "",
+        }
         with self._database.write() as connection:
-            return added(connection, insert)
+            return added(connection, self._database.insert(letters), values)
 
     def claim(self, now: datetime, lease: timedelta) -> Letter | None:
         """Take the next letter that is due."""

@@ -118,18 +118,18 @@ class SqlPeople:
 
     def add(self, user: User) -> bool:
         """Add `user` unless the address is taken."""
-        insert = self._database.insert(users).values(
-            address=user.address,
-            name=user.name,
-            language=user.language,
-            time_zone=user.time_zone,
-            created=user.created,
-            disabled=user.disabled,
-            default_project=user.default_project,
-            policy=_policy_text(user.policy),
-        )
+        values = {
+            "address": user.address,
+            "name": user.name,
+            "language": user.language,
+            "time_zone": user.time_zone,
+            "created": user.created,
+            "disabled": user.disabled,
+            "default_project": user.default_project,
+            "policy": _policy_text(user.policy),
+        }
         with self._database.write() as connection:
-            return added(connection, insert)
+            return added(connection, self._database.insert(users), values)
 
     def get(self, address: Address) -> User | None:
         """Return one user."""
@@ -189,16 +189,16 @@ class SqlPasswords:
 
     def add(self, credential: Credential, *, selector: str, password_hash: str) -> bool:
         """Store a credential unless its selector is in use."""
-        insert = self._database.insert(credentials).values(
-            id=credential.id,
-            user=credential.user,
-            selector=selector,
-            hash=password_hash,
-            label=credential.label,
-            created=credential.created,
-        )
+        values = {
+            "id": credential.id,
+            "user": credential.user,
+            "selector": selector,
+            "hash": password_hash,
+            "label": credential.label,
+            "created": credential.created,
+        }
         with self._database.write() as connection:
-            if not added(connection, insert):
+            if not added(connection, self._database.insert(credentials), values):
                 return False
             self._generation.touch(connection, credential.user)
         return True

@@ -8,10 +8,19 @@ stays as its own tombstone.
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    or_,
+    select,
+    update,
+)
 
 from bridge.errors import Invalid, NotFound
 from bridge.model.ids import Address, Digest, TaskId
@@ -37,6 +46,7 @@ from bridge.store.directory_records import (
     SenderKind,
 )
 from bridge.store.directory_tables import request_heads, requests
+from bridge.store.request_counts import request_counts
 
 if TYPE_CHECKING:
     import uuid
@@ -51,8 +61,6 @@ TIMER: Final = "tx-bridge"
 """Who ended a request whose time was over."""
 FIELDS_MAX: Final = 64 * 1024
 """Characters of `fields` as JSON (tx-protocol section 18: message 64 KiB)."""
-_HOUR = timedelta(hours=1)
-_DAY = timedelta(days=1)
 
 
 class SqlRequests:
@@ -61,6 +69,13 @@ class SqlRequests:
     def __init__(self, database: Database) -> None:
         """Keep requests in `database`."""
         self._database = database
+        self._locked = (
+            database.insert(request_heads)
+            .on_conflict_do_update(
+                index_elements=[request_heads.c.user], set_={"seq": request_heads.c.seq}
+            )
+            .returning(request_heads.c.seq)
+        )
 
     def add(self, request: Request) -> Request:
         """Store a request with the next number of its user."""
@@ -72,12 +87,9 @@ class SqlRequests:
                 if held.sender != request.sender:
                     raise Invalid("id-in-use", "the id names another request")
                 return held
-            connection.execute(requests.insert().values(**values, seq=seq))
+            row = connection.execute(_INSERT, {**values, "seq": seq}).one()
             _set_head(connection, request.user, seq)
-            stored = _one(connection, request.side)
-        if stored is None:  # pragma: no cover - inserted in this transaction
-            raise NotFound("no-request", "there is no such request")
-        return stored
+        return _request(row)
 
     def get(self, side: Side) -> Request | None:
         """Return one side of a request."""
@@ -206,28 +218,15 @@ class SqlRequests:
         self, recipient: Address, sender: Address, *, known: bool, now: datetime, caps: Caps
     ) -> OverCap | None:
         """Return the cap that one more request would break."""
-        domain = sender.rpartition("@")[2]
-        strange = and_(requests.c.sender_domain == domain, requests.c.quarantined.is_(True))
-        from_domain = requests.c.sender_domain == domain if known else strange
-        author = requests.c.sender == sender
-        ours = author if known else or_(author, strange)
-        mine = _received(recipient)
-        hour = and_(from_domain, requests.c.created > now - _HOUR)
-        questions: list[tuple[ColumnElement[bool], int, OverCap]] = [
-            (hour, caps.known_hourly if known else caps.stranger_hourly, OverCap.HOURLY),
-            (and_(mine, ours, requests.c.state.in_(OPEN)), caps.open_each, OverCap.OPEN),
-            (and_(ours, requests.c.created > now - _DAY), caps.daily_each, OverCap.DAILY),
-        ]
-        if not known:
-            waits = and_(
-                mine, requests.c.state == State.REQUESTED, requests.c.quarantined.is_(True)
-            )
-            questions.append((waits, caps.stranger_waiting, OverCap.WAITING))
         with self._database.read() as connection:
-            for condition, limit, cap in questions:
-                if _count(connection, condition) >= limit:
-                    return cap
-        return None
+            counts = request_counts(connection, recipient, sender, known=known, now=now)
+        limits = (
+            (counts.hour, caps.known_hourly if known else caps.stranger_hourly, OverCap.HOURLY),
+            (counts.unanswered, caps.open_each, OverCap.OPEN),
+            (counts.day, caps.daily_each, OverCap.DAILY),
+            (counts.waiting, caps.stranger_waiting, OverCap.WAITING),
+        )
+        return next((cap for count, limit, cap in limits if count >= limit), None)
 
     def _list(self, query: Select[Any]) -> tuple[Request, ...]:
         with self._database.read() as connection:
@@ -235,11 +234,7 @@ class SqlRequests:
 
     def _lock_head(self, connection: Connection, user: Address) -> int:
         """Return the user's head and keep others from moving it until the commit."""
-        insert = self._database.insert(request_heads).values(user=user, seq=0)
-        locked = insert.on_conflict_do_update(
-            index_elements=[request_heads.c.user], set_={"seq": request_heads.c.seq}
-        )
-        head: int = connection.execute(locked.returning(request_heads.c.seq)).scalar_one()
+        head: int = connection.execute(self._locked, {"user": user, "seq": 0}).scalar_one()
         return head
 
     def _move(
@@ -296,23 +291,32 @@ def _from(listing: Listing) -> ColumnElement[bool]:
 
 
 def _one(connection: Connection, side: Side) -> Request | None:
-    row = connection.execute(select(requests).where(_at(side))).first()
+    names = {"of_user": side.user, "direction": side.direction, "id": side.id}
+    row = connection.execute(_ONE, names).first()
     return None if row is None else _request(row)
 
 
 def _head(connection: Connection, user: Address) -> int:
-    query = select(request_heads.c.seq).where(request_heads.c.user == user)
-    return connection.execute(query).scalar_one_or_none() or 0
+    return connection.execute(_HEAD, {"of_user": user}).scalar_one_or_none() or 0
 
 
 def _set_head(connection: Connection, user: Address, seq: int) -> None:
-    connection.execute(update(request_heads).where(request_heads.c.user == user).values(seq=seq))
+    connection.execute(_SET_HEAD, {"of_user": user, "new_seq": seq})
 
 
-def _count(connection: Connection, condition: ColumnElement[bool]) -> int:
-    received = requests.c.direction == Direction.RECEIVED
-    query = select(func.count()).select_from(requests).where(received, condition)
-    return connection.execute(query).scalar_one()
+# Built once: SQLAlchemy takes longer to build these than SQLite to answer them.
+_INSERT = requests.insert().returning(requests)
+_ONE = select(requests).where(
+    requests.c.user == bindparam("of_user"),
+    requests.c.direction == bindparam("direction"),
+    requests.c.id == bindparam("id"),
+)
+_HEAD = select(request_heads.c.seq).where(request_heads.c.user == bindparam("of_user"))
+_SET_HEAD = (
+    update(request_heads)
+    .where(request_heads.c.user == bindparam("of_user"))
+    .values(seq=bindparam("new_seq"))
+)
 
 
 def _values(request: Request) -> dict[str, object]:
