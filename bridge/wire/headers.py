@@ -183,7 +183,7 @@ def scan_mailbox(value: str) -> tuple[Address, str] | None:
             return None
     parts = _SPEC.match(spec)
     # An encoded word is made of atext, so it would pass for a local part.
-    if parts is None or "=?" in spec or "?=" in spec:
+    if parts is None or "=?" in spec or "?=" in spec or spec.endswith("."):
         return None
     local = parts[1]
     if len(local.encode()) > _LOCAL_MAX:
@@ -201,6 +201,9 @@ def exact_mailbox(local: str, domain: str) -> str:
     Raises:
         Invalid: ``bad-domain``.
     """
+    # A certificate is not to be read more kindly than a From.
+    if domain != domain.strip().rstrip("."):
+        raise Invalid("bad-domain", "the domain of a mailbox ends in a dot or has blanks")
     return f"{local}@{parse_domain(domain)}"
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from bridge.errors import Invalid
 from bridge.model.ids import Address, Digest, digest_of, domain_of, parse_address
+from bridge.wire.cleantext import clean_line
 from bridge.wire.headers import check_limits, read_author
 from bridge.wire.mimepart import Part, read_entity, strict_base64
 
@@ -141,7 +142,7 @@ class Message:
     def return_path(self) -> str | None:
         """The envelope sender our own hop wrote on top; empty for ``<>``; None without one."""
         value = self.headers.raw("return-path")
-        return None if value is None else value.strip("<> \t")
+        return None if value is None else clean_line(value.strip("<> \t"))
 
     @property
     def delivered_to(self) -> Address | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import email
+import email.policy
 from datetime import UTC, datetime
 
 import pytest
@@ -272,6 +274,7 @@ def test_a_plain_from_names_its_mailbox_and_never_the_display_name(value: str) -
         "a@b@example.org",
         "a@[192.0.2.1]",
         "a@example..org",
+        "a@example.org.",
         "@example.org",
         "a@",
         "<>",
@@ -564,3 +567,45 @@ def test_a_from_is_one_mailbox_or_refused(value: str) -> None:
     local, _, domain = message.mailbox.rpartition("@")
     assert local in value
     assert not set(local + domain) & set('",:;()<>[]\\ \t')
+
+
+# --- what others read --------------------------------------------------------------------------
+
+_FROM_PIECES = st.sampled_from(
+    ["alice", "@", "example.org", "<", ">", " ", '"', ",", ";", ":", "(", ")", "\\", ".", "eve",
+     "=?utf-8?q?x?=", "[", "]", "Al Ice", "\t", "'", "evil.example", "\r\n "]
+)  # fmt: skip
+
+
+@given(st.lists(_FROM_PIECES, min_size=3, max_size=12).map("".join))
+@example("Alice Q. Public <alice@example.org>")
+@example('"eve@evil.example, <x" <alice@example.org>')
+def test_the_standard_library_never_reads_another_author(value: str) -> None:
+    raw = with_from(value)
+    try:
+        message = read(raw)
+    except BridgeError:
+        return
+    field = email.message_from_bytes(raw, policy=email.policy.default)["from"]
+    (other,) = field.addresses
+    assert f"{other.username}@{other.domain.lower()}" == message.mailbox
+
+
+_BODY_PIECES = st.sampled_from(
+    ["--b\n", "--b--\n", "--c\n", "--c--\n", "\n", "text\n", "Content-Type: text/html\n", "X: y\n",
+     "Content-Type: multipart/mixed; boundary=c\n\n", "--b \n", "-- b\n", "--bc\n", "--b--", "--b"]
+)  # fmt: skip
+
+
+@given(st.lists(_BODY_PIECES, min_size=2, max_size=14).map("".join))
+@example("--b\nContent-Type: multipart/mixed; boundary=c\n\n--c\n\nx\n--c--\n--b\n\ny\n--b--\n")
+def test_the_standard_library_cuts_the_same_parts(body: str) -> None:
+    raw = multipart("b", body)
+    try:
+        message = read(raw)
+    except BridgeError:
+        return
+    leaves = [leaf.body for leaf in message.root.leaves()]
+    parsed = email.message_from_bytes(raw, policy=email.policy.compat32)
+    others = [part.get_payload() for part in parsed.walk() if not part.is_multipart()]
+    assert leaves == [str(payload).encode() for payload in others]
