@@ -103,11 +103,12 @@ class IndexEngine:
         if connection is None:
             pooled = self.engine.raw_connection()
             connection = pooled.driver_connection
-            # Kept for the thread's life; detached so that the pool does not wait for it.
-            pooled.detach()
             self._local.connection = connection
-            with self._closing:
-                self._open.append(connection)
+            if self._one_at_a_time is None:
+                # Kept for the thread's life; detached so that the pool does not wait for it.
+                pooled.detach()
+                with self._closing:
+                    self._open.append(connection)
         return connection
 
     @contextmanager

@@ -144,7 +144,7 @@ def task_row(
         created=state.created_at,
         modified=state.modified_at,
     )
-    return row, vtodo.facts(keys)
+    return row, vtodo.facts(keys, created=state.created_at)
 
 
 def _sent_text(entry: Entry, text_of: Callable[[ProjectId, Digest], str]) -> str | None:

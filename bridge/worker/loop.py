@@ -333,7 +333,7 @@ class Worker:
                 self._cached.tasks[made.task.id] = (made.task, made.row)
         try:
             self._index.apply(applied)
-        except BridgeError:
+        except Exception:  # noqa: BLE001 - whatever it was, the change is durable
             # The log has it, so it is done; the index is read in again from there.
             log.exception("the index could not take in a batch; reading the log again")
             self._forget_states()

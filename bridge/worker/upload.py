@@ -101,11 +101,11 @@ def _merged(
     keep: Keep,
 ) -> dict[str, str | None]:
     if task is None:
-        return dict(wanted)
+        return dict(vtodo.changes({}, wanted, {}))
     if task.is_deleted:
         # The client makes the task anew: nothing of the old one is its base.
         old = {key: None for key in current if key not in wanted}
-        return {"status": "needs_action", **old, **wanted}
+        return {**old, "status": None, **vtodo.changes({}, wanted, {})}
     base = current
     if command.base is not None:
         read = vtodo.read(command.base, task=task.id).keys
