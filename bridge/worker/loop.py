@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from bridge.model.ids import ProjectId, TaskId
+    from bridge.model.ids import Digest, ProjectId, TaskId
     from bridge.model.state import TaskState
     from bridge.store import EventLog
     from bridge.store.directory_contract import Directory
@@ -154,7 +154,7 @@ class Worker:
             future.set_exception(_busy("too many changes are waiting"))
         return future
 
-    def keep_blob(self, project: ProjectId, data: bytes) -> str:
+    def keep_blob(self, project: ProjectId, data: bytes) -> Digest:
         """Store bytes in a project's container; durable on return."""
         return self._blobs.put(project, data)
 
