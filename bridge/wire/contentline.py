@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bridge.errors import Invalid
 
@@ -28,7 +29,6 @@ INVALID_DATA = "valid-calendar-data"
 TOO_LARGE = "max-resource-size"
 """RFC 4791 section 5.3.2.1: the body has more octets than the collection takes."""
 
-_FOLD = re.compile(r"\r?\n[ \t]")
 _FOLD_OCTETS = re.compile(rb"\r?\n[ \t]")
 _LONE_CR = re.compile(r"\r(?!\n)")
 # What XML 1.0 section 2.2 "Char" leaves out.
@@ -36,6 +36,8 @@ _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _NAME = re.compile(r"[A-Za-z0-9-]+\Z")
 # One parameter: name, then the values up to the next bare ";" (RFC 5545 section 3.2).
 _PARAMETER = re.compile(r';([A-Za-z0-9-]+)=((?:"[^"]*"|[^";:])*)')
+# A whole line up to its colon. Possessive, so that no line makes it search twice.
+_HEAD = re.compile(r'([A-Za-z0-9-]+)(?:;[A-Za-z0-9-]+=(?:"[^"]*+"|[^";:]++)*+)*+:')
 _NEEDS_QUOTES = re.compile(r"[,;:]")
 _CARET_OUT = {"^": "^^", "\n": "^n", '"': "^'"}
 _CARET_IN = {"^^": "^", "^n": "\n", "^'": '"'}
@@ -44,8 +46,7 @@ _CARET_CHARS = re.compile(r'[\^\n"]')
 _FOLD_AT = 75
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One content line taken apart.
 
     `params` keep order, upper-case names and raw values (quotes and carets as sent).
@@ -67,12 +68,14 @@ class Line:
 class Component:
     """A component of a parsed body: its own property lines and its children, in order.
 
+    `names` are the upper-case property names of `lines`.
     `start` and `stop` are its place in the list of unfolded lines, BEGIN and END included.
     """
 
     name: str
     start: int
     stop: int = 0
+    names: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     children: list[Component] = field(default_factory=list)
 
@@ -124,10 +127,13 @@ def decode(body: bytes) -> str:
 
 def unfold(text: str) -> list[str]:
     """Return the unfolded lines of `text` without their line ends; empty ones at the end go."""
-    if "\n " in text or "\n\t" in text:
-        text = _FOLD.sub("", text)
+    # Plain replacements take a tenth of the time of one regular expression.
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "")
+    if "\n " in text:
+        text = text.replace("\n ", "")
+    if "\n\t" in text:
+        text = text.replace("\n\t", "")
     lines = text.split("\n")
     while lines and not lines[-1]:
         lines.pop()
@@ -136,12 +142,10 @@ def unfold(text: str) -> list[str]:
 
 def fold(lines: list[str]) -> str:
     """Return `lines` with CRLF, folded at 75 octets between UTF-8 characters."""
-    for index, line in enumerate(lines):
-        # A character has at most four octets: short lines need no counting.
-        if len(line) * 4 > _FOLD_AT and len(line.encode("utf-8", "replace")) > _FOLD_AT:
-            lines = lines[:index] + [fold_line(each) for each in lines[index:]]
-            break
-    return "\r\n".join(lines) + "\r\n"
+    folded = [
+        line if len(line) <= _FOLD_AT and line.isascii() else fold_line(line) for line in lines
+    ]
+    return "\r\n".join(folded) + "\r\n"
 
 
 def fold_line(line: str) -> str:
@@ -166,10 +170,9 @@ def fold_line(line: str) -> str:
 
 
 def name_of(line: str) -> str:
-    """Return the upper-case property name of an unfolded line; ``""`` where there is none."""
-    head, colon, _ = line.partition(":")
-    name = head.partition(";")[0]
-    return name.upper() if colon and _NAME.match(name) else ""
+    """Return the upper-case property name of a sound unfolded line; ``""`` for any other."""
+    found = _HEAD.match(line)
+    return found[1].upper() if found else ""
 
 
 def split(line: str) -> Line | None:
@@ -224,14 +227,16 @@ def parse(text: str, max_octets: int = MAX_OCTETS) -> Tree:
         raise Invalid(INVALID_DATA, f"the object has more than {MAX_LINES} lines")
     tree = Tree(lines, [])
     stack: list[Component] = []
-    own: list[str] | None = None
+    own: Component | None = None
+    head = _HEAD.match
     for index, line in enumerate(lines):
-        # Most lines are plain properties: their first letter settles it.
-        if line[:1] in _SPECIAL and name_of(line) in _MARKS:
-            _nest(tree, stack, _MARK.match(line), (index, text))
-            own = stack[-1].lines if stack else None
-        elif own is not None and _plain(line):
-            own.append(line)
+        found = head(line)
+        name = found[1].upper() if found else ""
+        if name in _MARKS:
+            own = _nest(tree, stack, _MARK.match(line), (index, text))
+        elif name and own is not None:
+            own.names.append(name)
+            own.lines.append(line)
         elif line.strip():
             raise _wrong(text, index, "is no content line of a component")
     if stack:
@@ -239,23 +244,14 @@ def parse(text: str, max_octets: int = MAX_OCTETS) -> Tree:
     return tree
 
 
-_SPECIAL = frozenset("BbEe")
 _MARKS = frozenset({"BEGIN", "END"})
 _MARK = re.compile(r"(BEGIN|END):([A-Za-z0-9-]{1,64})[ \t]*\Z", re.IGNORECASE)
 
 
-def _plain(line: str) -> bool:
-    """Tell whether `line` has a name, sound parameters and a colon."""
-    head, colon, _ = line.partition(":")
-    if ";" in head:
-        return split(line) is not None
-    return bool(colon) and _NAME.match(head) is not None
-
-
 def _nest(
     tree: Tree, stack: list[Component], mark: re.Match[str] | None, place: tuple[int, str]
-) -> None:
-    """Open or close a component."""
+) -> Component | None:
+    """Open or close a component; return the one that is open then."""
     index, text = place
     if mark is None:
         raise _wrong(text, index, "is no BEGIN or END")
@@ -270,6 +266,7 @@ def _nest(
         stack.pop().stop = index + 1
     else:
         raise _wrong(text, index, f"ends {name}, which is not open here")
+    return stack[-1] if stack else None
 
 
 def _wrong(text: str, index: int, what: str) -> Invalid:

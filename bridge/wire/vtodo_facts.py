@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _DAY = 86_400
-_INSTANCES = 20_000
+_INSTANCES = 40_000
 _CLOSED = frozenset({"completed", "cancelled", "deleted"})
 
 
@@ -162,7 +162,13 @@ _SAFE = {
     "YEARLY": frozenset({"BYMONTH", "BYDAY", "BYMONTHDAY"}),
 }
 _NO_FILTER = frozenset({"FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST"})
-_NUMBERS = re.compile(r"(-?\d{1,2})(?:,-?\d{1,2})*\Z")
+_VALUES = {
+    "BYMONTHDAY": re.compile(r"-?[1-9]\d?(?:,-?[1-9]\d?)*\Z"),
+    "BYMONTH": re.compile(r"(?:[1-9]|1[0-2])(?:,(?:[1-9]|1[0-2]))*\Z"),
+    "BYDAY": re.compile(r"(?:(?:[+-]?[1-5])?(?:MO|TU|WE|TH|FR|SA|SU)(?:,|\Z))+\Z"),
+    "INTERVAL": re.compile(r"[1-9]\d{0,2}\Z"),
+}
+_DIGIT = re.compile(r"\d")
 _SHORTEST = 28
 
 
@@ -174,19 +180,26 @@ def _safe_rule(recur: str) -> bool:
         if not found or found[1] in parts:
             return False
         parts[found[1]] = found[2]
+    rate = parts.get("FREQ", "")
     filters = parts.keys() - _NO_FILTER
-    interval = parts.get("INTERVAL", "1")
-    if parts.get("FREQ") not in _SAFE or not filters <= _SAFE[parts["FREQ"]]:
+    if not filters <= _SAFE.get(rate, frozenset()) or rate not in _SAFE:
         return False
-    if not interval.isdigit() or not 0 < int(interval[:6]) <= 1000:  # noqa: PLR2004
+    if not all(_VALUES[name].match(parts[name]) for name in parts.keys() & _VALUES.keys()):
         return False
-    if filters and int(interval) > 1 and parts["FREQ"] in {"DAILY", "MONTHLY"}:
-        # Every other day that is a Monday, every twelfth month with 31 days: may never come.
-        return filters == {"BYDAY"} and parts["FREQ"] == "MONTHLY"
+    return _meets(rate, parts)
+
+
+def _meets(rate: str, parts: dict[str, str]) -> bool:
+    """Tell whether the filters of a rule let an instance through every few years."""
+    numbered = _DIGIT.search(parts.get("BYDAY", "")) is not None
+    if numbered and (rate in {"DAILY", "WEEKLY"} or "BYMONTHDAY" in parts):
+        return False
+    # Every other day that is a Monday, every twelfth month with 31 days: may never come.
+    filtered = not {"BYMONTH", "BYDAY", "BYMONTHDAY"}.isdisjoint(parts)
+    if filtered and rate in {"DAILY", "MONTHLY"} and parts.get("INTERVAL", "1") != "1":
+        return rate == "MONTHLY" and "BYMONTHDAY" not in parts
     days = parts.get("BYMONTHDAY", "1")
-    return _NUMBERS.match(days) is not None and any(
-        0 < abs(int(day)) <= _SHORTEST for day in days.split(",")
-    )
+    return any(abs(int(day)) <= _SHORTEST for day in days.split(","))
 
 
 def _any_instance(task: Facts, keys: Mapping[str, str], low: int, high: int) -> bool:
@@ -201,8 +214,12 @@ def _any_instance(task: Facts, keys: Mapping[str, str], low: int, high: int) -> 
         return True
     excluded, known = _excluded(keys), zones(keys)
     count = 0
+    length = abs((task.due or 0) - (task.start or 0)) if task.start and task.due else 0
+    far = low - length - 2 * _DAY
     for moment in itertools.islice(_instances(anchor, recur, known), _INSTANCES):
         count += 1
+        if moment.replace(tzinfo=dt.UTC).timestamp() < far:
+            continue  # before the range in any zone
         text = _text_like(moment, anchor)
         second = caldate.epoch(text, known) or 0
         if second >= high + _DAY:
@@ -229,7 +246,7 @@ def _instances(anchor: str, recur: str, known: caldate.Zones) -> Iterator[dt.dat
     try:
         rule = re.sub(r"UNTIL=(\d{8}T\d{6}Z)", wall, recur.upper())
         yield from rrulestr(rule, dtstart=first)
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, LookupError, TypeError, OverflowError):
         return
 
 

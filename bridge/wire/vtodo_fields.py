@@ -14,6 +14,7 @@ from bridge.wire.vtodo_sets import PREFIXES
 from bridge.wire.vtodo_table import (
     ELEMENT_MAX,
     VALUES,
+    digest,
     escape,
     give_date,
     take_date,
@@ -75,11 +76,25 @@ def is_claim(key: str) -> bool:
     )
 
 
-def take_field(name: str, raw: str, keys: dict[str, str]) -> bool:
-    """Put the key of an X-TX line into `keys`; False where the line means none."""
+def take_fields(
+    raws: list[tuple[str, str]], lines: Mapping[str, str], keys: dict[str, str]
+) -> None:
+    """Put the keys of X-TX lines into `keys`, and those that mean none as foreign lines.
+
+    Args:
+        raws: property name and line of each.
+        lines: the other properties of the task by name; their keys are theirs.
+        keys: gets the keys.
+    """
+    for name, raw in raws:
+        if not _take_field(name, raw, lines, keys):
+            keys[f"ical.{name}.{digest(raw)}"] = raw
+
+
+def _take_field(name: str, raw: str, lines: Mapping[str, str], keys: dict[str, str]) -> bool:
     key = _KEY_OF.get(name)
     if key is None:
-        return _take_named(name, raw, keys)
+        return _take_named(name, raw, lines, keys)
     value = take_date(raw) if key in _DATES else unescape(value_of(raw))
     if value is None or key in keys:
         return False
@@ -87,7 +102,7 @@ def take_field(name: str, raw: str, keys: dict[str, str]) -> bool:
     return True
 
 
-def _take_named(name: str, raw: str, keys: dict[str, str]) -> bool:
+def _take_named(name: str, raw: str, lines: Mapping[str, str], keys: dict[str, str]) -> bool:
     line = contentline.split(raw)
     prefix, param = _PREFIX_OF.get(name, ("", "X-KEY"))
     text = line.param(param) if line else ""
@@ -98,7 +113,7 @@ def _take_named(name: str, raw: str, keys: dict[str, str]) -> bool:
     if not prefix and is_native(key):
         # A native key whose value its own property cannot say, such as recur=weekly.
         row = _VALUES.get(key)
-        if row is None or row.give(value) is not None:
+        if row is None or row.name in lines or row.give(value) is not None:
             return False
     keys[key] = value
     return True

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from bridge.wire import contentline
 from bridge.wire.vtodo_sets import take_relation
-from bridge.wire.vtodo_table import Loss, row, value_of
+from bridge.wire.vtodo_table import Kind, Loss, row, value_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +109,12 @@ def respelled(ours: str, theirs: str) -> str:
     return contentline.join(old.name, tuple(params.items()), old.value)
 
 
-def pairs(base: list[str], sent: list[str]) -> tuple[list[tuple[str, str]], list[str], list[str]]:
+def pairs(
+    base: list[str], sent: list[str], *, edits: bool = True
+) -> tuple[list[tuple[str, str]], list[str], list[str]]:
     """Return (same line before and now, only before, only now).
 
-    One line left on each side is one line edited.
+    With `edits`, one line left on each side is one line edited; elements of a set are not.
     """
     found: list[tuple[str, str]] = []
     before, now = list(base), list(sent)
@@ -128,7 +130,7 @@ def pairs(base: list[str], sent: list[str]) -> tuple[list[tuple[str, str]], list
             before.remove(same)
             now.remove(raw)
             found.append((same, raw))
-    if len(before) == len(now) == 1:
+    if edits and len(before) == len(now) == 1:
         found.append((before.pop(), now.pop()))
     return found, before, now
 
@@ -149,7 +151,7 @@ def merge_lines(
     """
     base, sent, current = lines
     merged = list(current)
-    found, before, now = pairs(base, sent)
+    found, before, now = pairs(base, sent, edits=row(name).kind is not Kind.SET)
     for old, new in found:
         line = _edited(old, new)
         if line == old:
@@ -170,7 +172,7 @@ def merge_lines(
 
 def _single(name: str, merged: list[str]) -> bool:
     """Tell whether someone else's edit of the one line of `name` is there to be replaced."""
-    return len(merged) == 1 and row(name).name != "" and row(name).kind == "line"
+    return len(merged) == 1 and row(name).kind is Kind.LINE
 
 
 def _dropped(name: str, old: str, sent: list[str], client: Client) -> bool:
@@ -194,10 +196,10 @@ def merge_component(base: str, sent: str) -> str:
     old, new = base.split("\n"), sent.split("\n")
     if sum(line.upper().startswith("BEGIN:") for line in (*old, *new)) != 2:  # noqa: PLR2004
         return sent
-    found, before, now = pairs(old[1:-1], new[1:-1])
+    found, before, now = pairs(old[1:-1], new[1:-1], edits=False)
     lines = [_edited(ours, theirs) for ours, theirs in found]
     names = {contentline.name_of(raw) for raw in new}
-    moved = any(ours != theirs and ours.upper().startswith("TRIGGER") for ours, theirs in found)
+    moved = any(contentline.name_of(raw) == "TRIGGER" for raw in now)
     kept = [
         raw
         for raw in before

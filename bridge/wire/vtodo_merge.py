@@ -31,16 +31,17 @@ from bridge.wire.vtodo_sets import (
     names_of,
     take_lines,
 )
-from bridge.wire.vtodo_state import beside_word, state_lines, status_of
-from bridge.wire.vtodo_table import REPEATED, ROWS, VALUES, Kind, digest, escape, value_of
+from bridge.wire.vtodo_state import OPEN, new_status
+from bridge.wire.vtodo_table import REPEATED, ROWS, VALUES, Kind, digest, escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from bridge.wire.vtodo_lines import Client
 
-_KNOWN = frozenset({"needs_action", "in_progress", "completed", "cancelled"})
-_OPEN = frozenset({"needs_action", "in_progress"})
+_STATE_KEYS = frozenset({"status", "end", "progress", "ical.SUBSTATE"}) | {
+    "ical.STATUS", "ical.COMPLETED", "ical.PERCENT-COMPLETE",
+}  # fmt: skip
 # Families of ``ical.<NAME>`` keys that are merged by their own rule.
 _OWN = frozenset(
     {"uid", "UID", "href", "PRODID", "VCALENDAR", "VTIMEZONE", "override", "COMMENT", "DURATION"}
@@ -88,6 +89,9 @@ class _Merge:
         self.base, self.sent, self.current = base, sent, current
         self.client: Client = client_of(sent.get("ical.PRODID", ""))
         self.out: dict[str, str | None] = {}
+        # Few keys differ in an everyday edit: what holds none of them needs no look.
+        self.diff = {key for key, value in base.items() if sent.get(key) != value}
+        self.diff.update(sent.keys() - base.keys())
 
     def take(self, *keys: str) -> None:
         """Let the sent value of each key count, and its absence."""
@@ -112,14 +116,16 @@ class _Merge:
 
     def state(self) -> None:
         """STATUS, COMPLETED, PERCENT-COMPLETE (caldav-clients section 1.1)."""
-        status = _new_status(self.base, self.sent)
+        if not self.diff & _STATE_KEYS:
+            return
+        status = new_status(self.base, self.sent)
         if status is not None:
             self.out["status"] = status
             kept = self.sent.get("ical.STATUS") if self.sent.get("status") == status else None
             self.out["ical.STATUS"] = kept
         after = status or self.current.get("status", "needs_action")
         before, now = (_effective(keys, "end", "COMPLETED") for keys in (self.base, self.sent))
-        if status is not None and status in _OPEN and before == now:
+        if status is not None and status in OPEN and before == now:
             # STATUS was reopened and COMPLETED forgotten.
             self.out.update({"end": None, "ical.COMPLETED": None})
         elif before != now and (now is not None or after != "completed"):
@@ -144,7 +150,7 @@ class _Merge:
         """Tags by name, other sets by line."""
         self._tags()
         for name in SETS:
-            if name != "CATEGORIES":
+            if name != "CATEGORIES" and self._touched(name):
                 base, sent, current = (_set_lines(k, name) for k in self._all())
                 if base != sent:
                     if name == "RELATED-TO":
@@ -173,7 +179,12 @@ class _Merge:
             if not (key in old and key.startswith(("tag_", "dep_")))
         )
 
+    def _touched(self, name: str) -> bool:
+        return any(_of_set(key, name) for key in self.diff)
+
     def _tags(self) -> None:
+        if not self._touched("CATEGORIES"):
+            return
         base, sent, current = (_set_lines(keys, "CATEGORIES") for keys in self._all())
         before, now = _names(base), _names(sent)
         gone = before - now if believed("CATEGORIES", self.client) else set()
@@ -199,6 +210,8 @@ class _Merge:
 
     def comments(self) -> None:
         """COMMENT lines: matched by second and text, then by text, then by second."""
+        if not any(key.startswith("annotation_") for key in self.diff):
+            return
         before, now = (_annotations(keys) for keys in (self.base, self.sent))
         edited = _match_comments(before, now)
         for old, new in edited:
@@ -219,10 +232,12 @@ class _Merge:
 
     def lines(self) -> None:
         """Properties without a native key."""
-        for name in _families(self.base.keys() | self.sent.keys()):
+        for name in _families(self.diff):
             self._family(name)
         for row in VALUES:
-            self._family(row.name, bare=False)
+            mark = f"ical.{row.name}."
+            if any(key.startswith(mark) for key in self.diff):
+                self._family(row.name, bare=False)
 
     def _family(self, name: str, *, bare: bool = True) -> None:
         """Merge the lines under ``ical.<NAME>`` and ``ical.<NAME>.<hash>``."""
@@ -242,9 +257,9 @@ class _Merge:
 
     def components(self) -> None:
         """Alarms, participants, places and the like; overrides are only added or changed."""
-        for key in sorted(self.base.keys() | self.sent.keys()):
+        for key in sorted(self.diff):
             before, now = self.base.get(key, ""), self.sent.get(key, "")
-            if before == now or not (before or now).startswith("BEGIN:"):
+            if not (before or now).startswith("BEGIN:"):
                 continue
             if key.startswith("ical.VTIMEZONE."):
                 self._zone(key)
@@ -274,7 +289,7 @@ class _Merge:
 
     def calendar(self) -> None:
         """PRODID of the last writer; other lines of VCALENDAR are added or changed, never lost."""
-        if "ical.PRODID" in self.sent:
+        if "ical.PRODID" in self.diff and "ical.PRODID" in self.sent:
             self.take("ical.PRODID")
         before, now, ours = (k.get("ical.VCALENDAR", "VERSION:2.0") for k in self._all())
         if before != now and set(now.split("\n")) - set(before.split("\n")):
@@ -294,45 +309,6 @@ def _effective(keys: Mapping[str, str], key: str, name: str) -> str | None:
         raw = keys.get("ical." + name)
         return raw if raw is not None and ":" in raw else None
     return caldate.canonical(value) or value if name in {"DUE", "DTSTART", "COMPLETED"} else value
-
-
-def _new_status(base: Mapping[str, str], sent: Mapping[str, str]) -> str | None:
-    """Return the status a client set, or None: the line that changed wins, then STATUS."""
-    before, now = _stated(base), _stated(sent)
-    old, new = before[0], now[0]
-    if new != old:
-        # A client that does not know a word writes NEEDS-ACTION for it (DAVx5).
-        if old not in _KNOWN and new == "needs_action" and not now[1]:
-            return None
-        fresh = now[1] != before[1] and new in _OPEN
-        return now[1] if fresh and now[1] else new
-    if now[1] and now[1] != before[1] and new in _OPEN:
-        return now[1]
-    return _contradicted(before, now)
-
-
-def _contradicted(
-    before: tuple[str, str, bool, str | None], now: tuple[str, str, bool, str | None]
-) -> str | None:
-    """Return the status that COMPLETED or PERCENT-COMPLETE, changed alone, asks for."""
-    status, share = now[0], now[3]
-    done = (now[2] and not before[2]) or (share == "100" and before[3] != "100")
-    if status in _OPEN and done:
-        return "completed"
-    if status == "completed" and share not in {None, "100", before[3]}:
-        return "needs_action" if share == "0" else "in_progress"
-    return None
-
-
-def _stated(keys: Mapping[str, str]) -> tuple[str, str, bool, str | None]:
-    """Return (status without X-TX-STATUS, its word, COMPLETED is there, progress)."""
-    lines = state_lines(keys, "")
-    raw = lines.get("STATUS")
-    if "ical.SUBSTATE" in keys:
-        lines.setdefault("SUBSTATE", keys["ical.SUBSTATE"])
-    done, share = "COMPLETED" in lines, keys.get("progress")
-    plain = status_of(value_of(raw) if raw is not None else None, done, share, "")
-    return plain, beside_word(lines), done, share
 
 
 def _set_lines(keys: Mapping[str, str], name: str) -> list[str]:

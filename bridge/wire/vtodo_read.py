@@ -44,7 +44,9 @@ _TAKEN = frozenset(
     | {"X-TX-STATUS", "X-TX-END", "X-TX-ENTRIES"}
     | {row.name for row in VALUES}
 )
-_REPLACED = frozenset({"UID", "DTSTAMP", "LAST-MODIFIED"})
+_REPLACED = frozenset(
+    {"UID", "DTSTAMP", "LAST-MODIFIED", "X-TX-STATUS", "X-TX-END", "X-TX-ENTRIES"}
+)
 # The last two name keys of the VCALENDAR: a line of a VTODO may not take their place.
 _EACH = REPEATED | {"PRODID", "VCALENDAR"}
 _GROUPED = frozenset(SETS) | {"COMMENT"}
@@ -99,7 +101,7 @@ def read(
     _take_calendar(tree, calendar, keys)
     for child in (*master.children, *(c for c in calendar.children if c.name == "VALARM")):
         _put(keys, f"ical.{child.name}.{_component_id(tree, child)}", tree.text(child))
-    lines = _take_lines(master.lines, keys)
+    lines = _take_lines(master, keys)
     if native:
         keys.pop("ical.CREATED", None)
     else:
@@ -125,9 +127,8 @@ def _calendar(tree: Tree) -> Component:
     if len(tree.top) != 1 or tree.top[0].name != "VCALENDAR":
         raise Invalid(BAD_OBJECT, "the body is not exactly one VCALENDAR")
     calendar = tree.top[0]
-    for raw in calendar.lines:
-        if contentline.name_of(raw) == "METHOD":
-            raise Invalid(BAD_OBJECT, "a calendar object resource has no METHOD")
+    if "METHOD" in calendar.names:
+        raise Invalid(BAD_OBJECT, "a calendar object resource has no METHOD")
     return calendar
 
 
@@ -153,16 +154,13 @@ def _todos(tree: Tree, calendar: Component) -> tuple[Component, list[Component]]
 
 
 def _first(component: Component, name: str) -> str:
-    for raw in component.lines:
-        if raw[:1].upper() == name[:1] and contentline.name_of(raw) == name:
-            return raw
-    return ""
+    return component.lines[component.names.index(name)] if name in component.names else ""
 
 
 def _uid_of(tree: Tree, master: Component, others: list[Component]) -> str:
     uids = set()
     for todo in (master, *others):
-        raws = {raw for raw in todo.lines if contentline.name_of(raw) == "UID"}
+        raws = {r for name, r in zip(todo.names, todo.lines, strict=True) if name == "UID"}
         if len(raws) != 1:
             what = "has no UID" if not raws else "has two UIDs"
             raise Invalid(BAD_OBJECT, f"the VTODO {what}", line=tree.lines[todo.start])
@@ -178,8 +176,8 @@ def _uid_of(tree: Tree, master: Component, others: list[Component]) -> str:
 def _take_calendar(tree: Tree, calendar: Component, keys: dict[str, str]) -> None:
     """Put PRODID, the other lines of VCALENDAR and its time zones into `keys`."""
     rest: list[str] = []
-    for raw in calendar.lines:
-        if contentline.name_of(raw) != "PRODID":
+    for name, raw in zip(calendar.names, calendar.lines, strict=True):
+        if name != "PRODID":
             rest.append(raw)
         elif raw != PRODID:
             _put(keys, "ical.PRODID", raw)
@@ -191,19 +189,19 @@ def _take_calendar(tree: Tree, calendar: Component, keys: dict[str, str]) -> Non
             _put(keys, f"ical.VTIMEZONE.{_short(value_of(raw))}", tree.text(child))
 
 
-def _take_lines(raws: list[str], keys: dict[str, str]) -> dict[str, str]:
+def _take_lines(todo: Component, keys: dict[str, str]) -> dict[str, str]:
     """Put the lines of the VTODO into `keys`; return property name -> its first line."""
     first: dict[str, str] = {}
     grouped: dict[str, list[str]] = {}
-    for raw in raws:
-        name = raw[: raw.index(":")].partition(";")[0].upper()
+    fields: list[tuple[str, str]] = []
+    for name, raw in zip(todo.names, todo.lines, strict=True):
         if name in _GROUPED:
             grouped.setdefault(name, []).append(raw)
         elif name in vtodo_fields.NAMES:
-            if not vtodo_fields.take_field(name, raw, keys):
-                keys[f"ical.{name}.{digest(raw)}"] = raw
+            fields.append((name, raw))
         else:
             _keep(name, raw, first, keys)
+    vtodo_fields.take_fields(fields, first, keys)
     take_state(first, keys)
     _take_values(first, keys)
     for name, lines in grouped.items():

@@ -95,9 +95,10 @@ def render(
             parts.fields.update((key, keys[key]) for key in homeless)
     if parts.annotations:
         lines += give_comments(parts.annotations, parts.comments)
-    lines += parts.lines
     if parts.fields:
+        # Before the kept lines: the first of several lines of one field is the one that counts.
         lines += vtodo_fields.fields(parts.fields)
+    lines += parts.lines
     lines += parts.children
     lines.append("END:VTODO")
     if overrides:
@@ -131,11 +132,9 @@ def references(keys: Mapping[str, str]) -> set[str]:
 
 def sound(raw: str, name: str) -> bool:
     """Tell whether `raw` is exactly one content line called `name`."""
-    size = len(name)
-    if raw[:size].upper() != name or "\n" in raw or "\r" in raw or name in {"BEGIN", "END"}:
+    if "\n" in raw or "\r" in raw or name in {"BEGIN", "END"}:
         return False
-    mark = raw[size : size + 1]
-    return contentline.name_of(raw) == name and (mark == ":" or contentline.split(raw) is not None)
+    return contentline.name_of(raw) == name
 
 
 def component_lines(text: str, name: str) -> tuple[str, ...]:

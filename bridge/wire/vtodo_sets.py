@@ -61,7 +61,7 @@ def take_relation(raw: str) -> Elements:
     """Return ``parent`` or a ``dep_`` key of a RELATED-TO line; both name UIDs."""
     line = contentline.split(raw)
     uid = unescape(line.value) if line else ""
-    if not line or not 0 < len(uid) <= ELEMENT_MAX or not uid.isprintable():
+    if not line or not _is_target(uid):
         return {}
     kind = line.param("RELTYPE").upper()
     if kind in {"", "PARENT"}:
@@ -72,8 +72,11 @@ def take_relation(raw: str) -> Elements:
 def give_relation(key: str, value: str) -> str | None:
     """Return the RELATED-TO line of ``parent`` or of a ``dep_`` key."""
     kind, uid = ("PARENT", value) if key == "parent" else ("DEPENDS-ON", key.removeprefix("dep_"))
-    line = f"RELATED-TO;RELTYPE={kind}:{escape(uid)}"
-    return line if key in take_relation(line) else None
+    return f"RELATED-TO;RELTYPE={kind}:{escape(uid)}" if _is_target(uid) else None
+
+
+def _is_target(uid: str) -> bool:
+    return 0 < len(uid) <= ELEMENT_MAX and uid.isprintable()
 
 
 _ADDRESS = re.compile(r"[^\s@\x00-\x20\x7f\"<>(),;:\\/%]{1,64}@[^\s@\x00-\x20\x7f\"<>(),;:\\/%]+\Z")
@@ -121,7 +124,7 @@ def take_attachment(raw: str) -> Elements:
     if not line or not line.value.startswith(_NI):
         return {}
     try:
-        octets = base64.b64decode(line.value[len(_NI) :] + "==", altchars=b"-_", validate=True)
+        octets = base64.b64decode(line.value[len(_NI) :] + "=", altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         return {}
     facts: dict[str, str | int] = {}

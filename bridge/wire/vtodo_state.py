@@ -1,8 +1,8 @@
 """A task's state: STATUS, COMPLETED, PERCENT-COMPLETE, and its PRIORITY.
 
 Three lines make one ``status`` (caldav-clients section 1.1): clients send any of them, none,
-or all in contradiction. `status_of` is that rule for one document; which line wins between
-two documents is `bridge.wire.vtodo_merge`. States that iCalendar has no word for travel in
+or all in contradiction. `status_of` is that rule for one document, `new_status` between two:
+the line that changed wins, then STATUS. States that iCalendar has no word for travel in
 X-TX-STATUS beside the nearest word. ``deleted`` is never taken from a line: only a DELETE
 may ask for it.
 """
@@ -41,7 +41,7 @@ _OUT = {
     # Not served, but a reader of history may ask for its text.
     "deleted": "STATUS:CANCELLED",
 }
-_OPEN = frozenset({"needs_action", "in_progress"})
+OPEN = frozenset({"needs_action", "in_progress"})
 _WORD = re.compile(r"[^A-Za-z0-9]+")
 
 
@@ -62,7 +62,7 @@ def status_of(word: str | None, completed: bool, progress: str | None, beside: s
     else:
         started = progress not in {None, "0", "100"}
         status = "in_progress" if started else "needs_action"
-    return beside if beside and status in _OPEN else status
+    return beside if beside and status in OPEN else status
 
 
 def beside_word(lines: Mapping[str, str]) -> str:
@@ -156,7 +156,7 @@ def _give_status(lines: dict[str, str], keys: Mapping[str, str], status: str) ->
     if raw is not None:
         word = None if raw == ABSENT else value_of(raw)
         meant = status_of(word, "COMPLETED" in lines, keys.get("progress"), "")
-        beside = status not in _OUT and meant in _OPEN
+        beside = status not in _OUT and meant in OPEN
         if meant == status or beside:
             if raw != ABSENT:
                 lines["STATUS"] = raw
@@ -181,6 +181,45 @@ def _percent(status: str, progress: str | None) -> str | None:
     if status == "completed":
         return "PERCENT-COMPLETE:100"
     return give_percent(progress) if progress is not None else None
+
+
+def new_status(base: Mapping[str, str], sent: Mapping[str, str]) -> str | None:
+    """Return the status a client set, or None: the line that changed wins, then STATUS."""
+    before, now = _stated(base), _stated(sent)
+    old, new = before[0], now[0]
+    if new != old:
+        # A client that does not know a word writes NEEDS-ACTION for it (DAVx5).
+        if old not in _OUT and new == "needs_action" and not now[1]:
+            return None
+        fresh = now[1] != before[1] and new in OPEN
+        return now[1] if fresh and now[1] else new
+    if now[1] and now[1] != before[1] and new in OPEN:
+        return now[1]
+    return _contradicted(before, now)
+
+
+def _contradicted(
+    before: tuple[str, str, bool, str | None], now: tuple[str, str, bool, str | None]
+) -> str | None:
+    """Return the status that COMPLETED or PERCENT-COMPLETE, changed alone, asks for."""
+    status, share = now[0], now[3]
+    done = (now[2] and not before[2]) or (share == "100" and before[3] != "100")
+    if status in OPEN and done:
+        return "completed"
+    if status == "completed" and share not in {None, "100", before[3]}:
+        return "needs_action" if share == "0" else "in_progress"
+    return None
+
+
+def _stated(keys: Mapping[str, str]) -> tuple[str, str, bool, str | None]:
+    """Return (status without X-TX-STATUS, its word, COMPLETED is there, progress)."""
+    lines = state_lines(keys, "")
+    raw = lines.get("STATUS")
+    if "ical.SUBSTATE" in keys:
+        lines.setdefault("SUBSTATE", keys["ical.SUBSTATE"])
+    done, share = "COMPLETED" in lines, keys.get("progress")
+    plain = status_of(value_of(raw) if raw is not None else None, done, share, "")
+    return plain, beside_word(lines), done, share
 
 
 # --- priority

@@ -65,13 +65,14 @@ class Row:
 
 _ESCAPED = re.compile(r"\\([\\;,nN])")
 _PLAIN = {"\\": "\\", ";": ";", ",": ",", "n": "\n", "N": "\n"}
-_ESCAPES = str.maketrans({"\\": "\\\\", ";": "\\;", ",": "\\,", "\n": "\\n", "\r": None})
+_TO_ESCAPE = re.compile(r"[\\;,\n\r]")
+_ESCAPES = {"\\": "\\\\", ";": "\\;", ",": "\\,", "\n": "\\n", "\r": ""}
 _LINE_ENDS = re.compile(r"[\r\n]+")
 
 
 def escape(text: str) -> str:
     """Return `text` as a TEXT value."""
-    return text.translate(_ESCAPES)
+    return _TO_ESCAPE.sub(lambda found: _ESCAPES[found[0]], text)
 
 
 def unescape(value: str) -> str:
@@ -113,11 +114,16 @@ def _give_notes(value: str) -> str:
     return "DESCRIPTION:" + escape(value)
 
 
+_ZONED = re.compile(r"[A-Z-]+;TZID=([A-Za-z0-9/_+-]+):(.*)\Z")
+
+
 def take_date(raw: str) -> str | None:
     """Return the key text of a DATE or DATE-TIME line; parameters other than TZID are ignored."""
     head, _, value = raw.partition(":")
     if ";" not in head:
         return caldate.from_ical(value)
+    if found := _ZONED.match(raw):
+        return caldate.from_ical(found[2], found[1])
     line = contentline.split(raw)
     return caldate.from_ical(line.value, line.param("TZID")) if line else None
 
