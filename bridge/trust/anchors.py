@@ -8,7 +8,7 @@ it vouches for itself only, never for another certificate.
 
 `cryptography.x509.verification` is marked unstable: it is used in this file alone.
 Raises `Misconfigured` while loading and `Untrusted` while judging, with the codes
-``expired``, ``not-yet-valid``, ``untrusted-chain``, ``revoked``, ``weak-key``.
+``expired``, ``not-yet-valid``, ``untrusted-chain``, ``revoked``.
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from bridge.errors import Invalid, Misconfigured, Untrusted
 from bridge.trust import der
-from bridge.trust.cms import RSA_BITS_MAX, RSA_BITS_MIN
 from bridge.wire.headers import exact_mailbox
 
 if TYPE_CHECKING:
@@ -158,12 +156,10 @@ class TrustAnchors:
             leaf = x509.load_der_x509_certificate(encoded)
             _check_window(leaf, received)
             chain, names = self._chain(leaf, encoded, others, received, by_pin=by_pin)
-            key = leaf.public_key()
-            for link in chain:
-                _check_key(link.public_key())
+            # Key sizes: the library checks those of authorities, `cms` that of the leaf.
             return Leaf(
                 fingerprint=fingerprint_of_der(encoded),
-                key=key,
+                key=leaf.public_key(),
                 mailboxes=_mailboxes(names, chain[1:]),
                 not_before=max(link.not_valid_before_utc for link in chain),
                 not_after=min(link.not_valid_after_utc for link in chain),
@@ -273,12 +269,6 @@ def _check_window(leaf: x509.Certificate, received: datetime) -> None:
         raise Untrusted("not-yet-valid", "the signer's certificate is not valid yet")
     if received > leaf.not_valid_after_utc:
         raise Untrusted("expired", "the signer's certificate has expired")
-
-
-def _check_key(key: CertificatePublicKeyTypes) -> None:
-    # The library checks RSA sizes of authorities, but not of the leaf.
-    if isinstance(key, rsa.RSAPublicKey) and not RSA_BITS_MIN <= key.key_size <= RSA_BITS_MAX:
-        raise Untrusted("weak-key", "the signer's RSA key is not between 2048 and 8192 bits long")
 
 
 def _mailboxes(

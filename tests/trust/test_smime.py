@@ -253,9 +253,10 @@ def signed_data(
     embedded: bytes | None = None,
     kind: bytes = DATA,
     outer: bytes | None = None,
+    announced: str = "",
 ) -> bytes:
     enclosed = certificates if certificates is not None else tuple(s.holder for s in statements)
-    digests = sorted({tlv(0x30, SHA[s.digest]) for s in statements})
+    digests = sorted({tlv(0x30, SHA[announced or s.digest]) for s in statements})
     inner = b"" if embedded is None else tlv(0xA0, tlv(4, embedded))
     data = tlv(
         0x30, tlv(2, b"\x01"), tlv(0x31, *digests), tlv(0x30, kind, inner),
@@ -341,6 +342,11 @@ def leaf(kind: str = "p256", issuer: Holder | None = None, **wish: object) -> Ho
 @cache
 def rsa_root() -> Holder:
     return issue(replace(AUTHORITY, name="RSA root"), key("rsa2048", 1))
+
+
+@cache
+def weak_intermediate() -> Holder:
+    return issue(replace(AUTHORITY, name="Weak", serial=2), key("rsa1024", 1), root())
 
 
 @cache
@@ -457,6 +463,10 @@ CASES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: detached(signed_data(Statement(holder=alice()), Statement(holder=mallory()))),
         "cms-signers"),
     "no signer": (lambda: detached(signed_data(certificates=(alice(),))), "cms-signers"),
+    "digest not announced": (
+        lambda: detached(signed_data(Statement(holder=alice()), announced="sha512")), "cms-algorithm"),
+    "two certificates of one name": (
+        lambda: through(alice(), issue(LEAF, key("p256", 15), root())), "cms-signer"),
     "no certificate": (
         lambda: detached(signed_data(Statement(holder=alice()), certificates=())), "cms-signer"),
     "detached with content inside": (
@@ -486,6 +496,8 @@ CASES: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: detached(b""), "cms-malformed"),
     # refused: the certificate
     "RSA 1024": (lambda: by(leaf("rsa1024")), "weak-key"),
+    "intermediate with RSA 1024": (
+        lambda: through(leaf(issuer=weak_intermediate()), weak_intermediate()), "untrusted-chain"),
     "curve secp256k1": (lambda: by(leaf("k1")), "weak-key"),
     "no purpose at all": (lambda: by(leaf(purposes=())), "untrusted-chain"),
     "any purpose": (
@@ -816,6 +828,9 @@ def test_a_revoked_leaf_or_intermediate_is_refused(encoding: Encoding) -> None:
 def test_a_list_of_an_unknown_issuer_or_a_broken_file_is_a_configuration_error() -> None:
     with pytest.raises(Misconfigured):
         TrustAnchors(root().pem, revocations=[crl([7], other_root())])
+    namesake = issue(replace(AUTHORITY, name="Renamed"), root().key)
+    with pytest.raises(Misconfigured):
+        TrustAnchors(root().pem, revocations=[crl([7], namesake)])
     impostor = Holder(certificate=root().certificate, key=other_root().key)
     with pytest.raises(Misconfigured):
         TrustAnchors(root().pem, revocations=[crl([7], impostor)])
@@ -874,6 +889,9 @@ def test_a_bag_of_certificates_that_all_name_each_other_is_refused() -> None:
     assert judged(through(leaf(issuer=ring[0]), *ring)).code == "untrusted-chain"
     few = through(leaf(issuer=ring[0]), *ring[:8])
     assert judged(few).code == "untrusted-chain"
+    junk = [leaf(serial=number) for number in range(100, 111)]
+    assert judged(through(alice(), *junk[:10])).proven
+    assert judged(through(alice(), *junk)).code == "untrusted-chain"
     many = [leaf(serial=number) for number in range(200, 225)]
     assert judged(
         detached(signed_data(Statement(holder=alice()), certificates=(alice(), *many)))
