@@ -584,6 +584,7 @@ DISAGREE = {
     "authority signs mail": "openssl does not mind CA:TRUE on a leaf",
     "detached with content inside": "openssl uses the detached text and leaves the inner one",
     "detached with empty content inside": "as above",
+    "two certificates of one name": "openssl takes the first one",
     "trailing bytes": "openssl stops reading after the object",
     "content type of another kind": "openssl does not compare it with eContentType when verifying",
     "RSA-PSS with another mask hash": "two hashes are allowed by RFC 4055, not by rule 10",

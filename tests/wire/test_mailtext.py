@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.errors import Invalid, Untrusted
+from bridge.errors import BridgeError, Invalid, Untrusted
 from bridge.wire.cleantext import TEXT_MAX, clean_line, clean_text
 from bridge.wire.htmltext import text_of_html
 from bridge.wire.mailtext import attachments, body_text, headline, safe_name, without_quotes
@@ -299,3 +299,32 @@ def test_bombs_inside_are_refused() -> None:
     with pytest.raises(Invalid) as caught:
         headline(message, message.signature.content)
     assert caught.value.code == "too-many-addresses"
+
+
+# --- any mail ----------------------------------------------------------------------------------
+
+_FIELDS = st.sampled_from(
+    [
+        "Content-Type: text/plain; charset=utf-16", "Content-Type: text/html; charset=x; hp=clear",
+        "Content-Type: image/png; name*=x'y'%zz%41", "Content-Type: text/calendar; name*0=a; name*1*=%0a",
+        "Content-Disposition: attachment; filename*=utf-8''%00%2e%2e%2f", "Content-Disposition: ;;;",
+        'Content-Disposition: inline; filename="=?utf-8?b?Ly4u?="', "Content-Transfer-Encoding: base64",
+        "Content-Transfer-Encoding: quoted-printable", "From: alice@example.org", "To: x@y.example",
+        "Subject: =?utf-16?q?=00?=", "Date: 1 Jan 0001 00:00 +2359", "X: y",
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(_FIELDS, max_size=5, unique=True), st.binary(max_size=60))
+def test_any_part_gives_text_and_safe_names(fields: list[str], body: bytes) -> None:
+    part = "".join(f"{field}\r\n" for field in fields).encode() + b"\r\n" + body
+    head = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+    try:
+        message = read(FROM + head + part + b"\r\n--b--\r\n")
+        found = headline(message, message.root.children[0])
+    except BridgeError:
+        return
+    without_quotes(body_text(message.root)).encode()
+    found.subject.encode()
+    for one in attachments(message.root):
+        assert not set(one.name) & set("/\\\0\r\n")
