@@ -180,6 +180,8 @@ def _safe_rule(recur: str) -> bool:
         if not found or found[1] in parts:
             return False
         parts[found[1]] = found[2]
+    if {"COUNT", "UNTIL"} <= parts.keys():
+        return False
     rate = parts.get("FREQ", "")
     filters = parts.keys() - _NO_FILTER
     if not filters <= _SAFE.get(rate, frozenset()) or rate not in _SAFE:

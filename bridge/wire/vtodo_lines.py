@@ -116,20 +116,21 @@ def pairs(
 
     With `edits`, one line left on each side is one line edited; elements of a set are not.
     """
-    found: list[tuple[str, str]] = []
-    before, now = list(base), list(sent)
-    for raw in sent:
-        if raw in before:
-            before.remove(raw)
-            now.remove(raw)
-            found.append((raw, raw))
-    names = {raw: identity(raw) for raw in (*before, *now)}
-    for raw in tuple(now):
-        same = next((old for old in before if names[old] == names[raw]), None)
-        if same is not None:
-            before.remove(same)
-            now.remove(raw)
-            found.append((same, raw))
+    same = set(base) & set(sent)
+    found = [(raw, raw) for raw in sent if raw in same]
+    before = [raw for raw in base if raw not in same]
+    now: list[str] = []
+    # By identity, so that ten thousand respelled lines cost no more than reading them.
+    waiting: dict[tuple[str, ...], list[str]] = {}
+    for raw in reversed(before):
+        waiting.setdefault(identity(raw), []).append(raw)
+    for raw in (raw for raw in sent if raw not in same):
+        if old := waiting.get(identity(raw)):
+            found.append((old.pop(), raw))
+        else:
+            now.append(raw)
+    left = {raw for each in waiting.values() for raw in each}
+    before = [raw for raw in before if raw in left]
     if edits and len(before) == len(now) == 1:
         found.append((before.pop(), now.pop()))
     return found, before, now
@@ -150,37 +151,43 @@ def merge_lines(
         client: who sent them.
     """
     base, sent, current = lines
-    merged = list(current)
+    ours = set(current)
     found, before, now = pairs(base, sent, edits=row(name).kind is not Kind.SET)
+    replaced: dict[str, str] = {}
+    added: list[str] = []
     for old, new in found:
         line = _edited(old, new)
         if line == old:
             continue
-        if name == "SEQUENCE" and _number(line) < max(map(_number, merged), default=0):
+        if name == "SEQUENCE" and _number(line) < max(map(_number, current), default=0):
             continue
-        place = old if old in merged else merged[0] if _single(name, merged) else None
-        merged = [line if raw == place else raw for raw in merged]
-        if line not in merged:
-            merged.append(line)
-    for old in before:
-        if old in merged and _dropped(name, old, sent, client):
-            merged.remove(old)
+        # Somebody else's edit of a property's only line gives way: the client is later.
+        place = old if old in ours else current[0] if _single(name, current) else None
+        if place is None:
+            added.append(line)
+        else:
+            replaced[place] = line
+    drops = _drops(name, before, sent, client)
+    merged = [replaced.get(raw, raw) for raw in current if raw not in drops]
     known = {identity(raw) for raw in merged}
-    merged += [raw for raw in now if identity(raw) not in known]
-    return merged
+    return list(dict.fromkeys(merged + [r for r in added + now if identity(r) not in known]))
 
 
-def _single(name: str, merged: list[str]) -> bool:
-    """Tell whether someone else's edit of the one line of `name` is there to be replaced."""
-    return len(merged) == 1 and row(name).kind is Kind.LINE
+def _single(name: str, current: list[str]) -> bool:
+    return len(current) == 1 and row(name).kind is Kind.LINE
 
 
-def _dropped(name: str, old: str, sent: list[str], client: Client) -> bool:
-    if name == "RELATED-TO" and "parent" in take_relation(old):
-        # Another parent in its place is a move; none at all is one unless the client has none.
-        moved = any("parent" in take_relation(raw) for raw in sent)
-        return moved or name not in client.loses
-    return believed(name, client)
+def _drops(name: str, before: list[str], sent: list[str], client: Client) -> set[str]:
+    """Return the lines in `before` whose absence from `sent` is a deletion."""
+    if believed(name, client):
+        return set(before)
+    if name != "RELATED-TO":
+        return set()
+    # Another parent in its place is a move; none at all is one unless the client has none.
+    moved = any("parent" in take_relation(raw) for raw in sent)
+    if not moved and name in client.loses:
+        return set()
+    return {raw for raw in before if "parent" in take_relation(raw)}
 
 
 def _number(raw: str) -> int:

@@ -10,6 +10,7 @@ and the X-TX lines; missing people stay assigned.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from bridge.wire import caldate, contentline
@@ -29,6 +30,7 @@ from bridge.wire.vtodo_sets import (
     give_tag,
     is_tag,
     names_of,
+    next_free,
     take_lines,
 )
 from bridge.wire.vtodo_state import OPEN, new_status
@@ -89,6 +91,7 @@ class _Merge:
         self.base, self.sent, self.current = base, sent, current
         self.client: Client = client_of(sent.get("ical.PRODID", ""))
         self.out: dict[str, str | None] = {}
+        self.zones: set[str] | None = None
         # Few keys differ in an everyday edit: what holds none of them needs no look.
         self.diff = {key for key, value in base.items() if sent.get(key) != value}
         self.diff.update(sent.keys() - base.keys())
@@ -216,11 +219,13 @@ class _Merge:
         edited = _match_comments(before, now)
         for old, new in edited:
             self._put_comment(old, new)
+        taken = {key for key in self.current if self._now(key) is not None}
+        taken.update(key for key, value in self.out.items() if value is not None)
+        free: dict[int, int] = {}
         for second in sorted(now):
-            free = second
-            while self._now(f"annotation_{free}") is not None:
-                free += 1
-            self._put_comment(free, second)
+            place = next_free(second, taken, free)
+            taken.add(f"annotation_{place}")
+            self._put_comment(place, second)
         if "COMMENT" in self.client.deletes:
             for second in before:
                 self.out[f"annotation_{second}"] = None
@@ -280,11 +285,9 @@ class _Merge:
             if key not in self.current or caldate.timezone(tzid) is None:
                 self.take(key)
             return
-        task = {**self.current, **self.out}
-        named = (f"[{tzid}]", f"TZID={tzid}", f'TZID="{tzid}')
-        if not any(
-            value and any(n in value for n in named) for k, value in task.items() if k != key
-        ):
+        if self.zones is None:
+            self.zones = _zones_named({**self.current, **self.out})
+        if tzid not in self.zones:
             self.out[key] = None
 
     def calendar(self) -> None:
@@ -355,6 +358,19 @@ def _family_lines(keys: Mapping[str, str], name: str, *, bare: bool) -> dict[str
     }
 
 
+_ZONE_NAMED = re.compile(r"TZID=\"?([^\":;\n]+)|\[([^\[\]\n]{1,128})\]\Z")
+
+
+def _zones_named(task: Mapping[str, str | None]) -> set[str]:
+    """Return the zones that a task's lines and date texts name."""
+    return {
+        found[1] or found[2]
+        for key, value in task.items()
+        if value is not None and not key.startswith("ical.VTIMEZONE.")
+        for found in _ZONE_NAMED.finditer(value)
+    }
+
+
 def _annotations(keys: Mapping[str, str]) -> dict[int, str]:
     found = {entry_second(key): text for key, text in keys.items() if key.startswith("annotation_")}
     return {second: text for second, text in found.items() if second is not None}
@@ -364,10 +380,12 @@ def _match_comments(before: dict[int, str], now: dict[int, str]) -> list[tuple[i
     """Take the same comments out of both; return (old, new second) of edited ones."""
     for second in [s for s in now if before.get(s) == now[s]]:
         del before[second], now[second]
+    texts: dict[str, list[int]] = {}
+    for old in sorted(before, reverse=True):
+        texts.setdefault(before[old], []).append(old)
     for second, text in sorted(now.items()):
-        same = next((old for old in sorted(before) if before[old] == text), None)
-        if same is not None:
-            del before[same], now[second]
+        if texts.get(text):
+            del before[texts[text].pop()], now[second]
     edited = [(second, second) for second in sorted(before.keys() & now.keys())]
     for second, _ in edited:
         del before[second], now[second]

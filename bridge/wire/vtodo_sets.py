@@ -14,7 +14,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 from bridge.wire import caldate, contentline
 from bridge.wire.vtodo_table import ELEMENT_MAX, digest, escape, unescape, value_of
@@ -250,6 +250,7 @@ def take_comments(raws: list[str], entries: str, moment: int, keys: dict[str, st
     """
     known = {found[2]: int(found[1]) for found in _ENTRIES.finditer(entries)} if entries else {}
     untold: list[str] = []
+    free: dict[int, int] = {}
     for raw in dict.fromkeys(raws):
         second = known.get(digest(raw)) if known else None
         if second is None:
@@ -257,9 +258,22 @@ def take_comments(raws: list[str], entries: str, moment: int, keys: dict[str, st
         if second is None:
             untold.append(raw)
         else:
-            _place(raw, second, keys)
+            _place(raw, next_free(second, keys, free), keys)
     for raw in untold:
-        _place(raw, max(0, moment), keys)
+        _place(raw, next_free(max(0, moment), keys, free), keys)
+
+
+def next_free(second: int, keys: Container[str], free: dict[int, int]) -> int:
+    """Return the first second from `second` on without an annotation in `keys`.
+
+    `free` remembers where the last search for that second ended, so that thousands of
+    comments of one second are placed in one go.
+    """
+    found = free.get(second, second)
+    while f"annotation_{found}" in keys:
+        found += 1
+    free[second] = found + 1
+    return found
 
 
 def own_second(raw: str) -> int | None:
@@ -273,8 +287,6 @@ def own_second(raw: str) -> int | None:
 
 
 def _place(raw: str, second: int, keys: dict[str, str]) -> None:
-    while f"annotation_{second}" in keys:
-        second += 1
     text = unescape(value_of(raw))
     keys[f"annotation_{second}"] = text
     if give_comment(second, text) != raw:

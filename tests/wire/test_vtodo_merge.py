@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -319,6 +320,15 @@ def test_an_occurrence_ticked_by_thunderbird_is_an_override() -> None:
         "ical.override.2030-01-14T09:00:00[Europe/Berlin]"
     ]
     assert "status" not in found
+
+
+def test_thousands_of_lines_are_merged_in_little_time() -> None:
+    many = [f"{name};X-P={n}:v{n}" for n in range(2000) for name in ("CONTACT", "COMMENT", "X-FOO")]
+    base = task(*many)
+    sent = task(*(raw.replace("X-P", "X-Q").replace(":v1", ":w1") for raw in many))
+    began = time.perf_counter()
+    assert len(put(base, sent)) > len(base)
+    assert time.perf_counter() - began < 3
 
 
 def test_a_zone_goes_with_its_last_use() -> None:
