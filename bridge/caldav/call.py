@@ -1,0 +1,219 @@
+"""One request as values, and the door that answers it.
+
+`Door` lives as long as the process, `Call` for one request. Handlers are functions
+``(call, door) -> Answer`` in `bridge.caldav.reading`, `writing` and `making`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from bridge.caldav.collection import Collection, Kind
+from bridge.caldav.properties import Frame
+from bridge.caldav.segments import Segments, is_segment
+from bridge.caldav.served import Client, Served
+from bridge.errors import Invalid, NotFound, Unavailable
+from bridge.model.patch import Via
+from bridge.worker.command import Actor, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.caldav.reader import Reader
+    from bridge.model.ids import Address
+    from bridge.store.directory_records import Credential
+    from bridge.worker.command import Command, Outcome
+    from bridge.worker.gateway import Gateway
+
+log = logging.getLogger(__name__)
+DEPTH_OF_TASK: Final = 3
+_AGENT_MAX: Final = 200
+_REASON_MAX: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How the door behaves.
+
+    Attributes:
+        prefix: path of the mount, no slash at its end.
+        realm: of the login; clients store passwords under it, so it never changes.
+        max_resource_octets: of one task (``max-resource-size``).
+        max_body_octets: of any request body; above it 413 without reading on.
+        wait_seconds: how long a write may wait for the worker before 503.
+        failures_a_minute: wrong passwords from one address before only known ones count.
+        gzip_from: octets of the smallest answer that is compressed.
+    """
+
+    prefix: str = "/dav"
+    realm: str = "TX Bridge"
+    max_resource_octets: int = 10 * 1024 * 1024
+    max_body_octets: int = 16 * 1024 * 1024
+    wait_seconds: float = 30.0
+    failures_a_minute: int = 20
+    gzip_from: int = 1400
+
+
+class Door:
+    """What all requests of a process share."""
+
+    def __init__(self, gateway: Gateway, settings: Settings) -> None:
+        """Answer from `gateway`."""
+        self.gateway = gateway
+        self.settings = settings
+        self.segments = Segments(gateway.domain, gateway.directory.properties)
+        self.served = Served()
+
+    def submit(self, command: Command) -> Outcome:
+        """Give a command to the worker and wait for its outcome.
+
+        Raises:
+            Unavailable: ``busy`` or whatever the worker raised.
+        """
+        future = self.gateway.submit(command)
+        try:
+            return future.result(self.settings.wait_seconds)
+        except TimeoutError:
+            raise Unavailable("busy", "the server is busy", retry=True) from None
+
+    def note_refusal(self, call: Call, refused: Refused) -> None:
+        """Write a refused change into the event log, for its author to look up."""
+        if refused.retry:
+            return
+        event = {
+            "event": "refused",
+            "door": Via.CALDAV.value,
+            "actor": call.user,
+            "credential": call.actor.credential,
+            "method": call.method,
+            "path": call.href[:_REASON_MAX],
+            "code": refused.code,
+            "reason": refused.reason[:_REASON_MAX],
+        }
+        collection = call.found_list()
+        if collection is not None and collection.project is not None:
+            event["project"] = collection.project
+        self.gateway.events.append(self.gateway.clock(), [event])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request of a user who is logged in.
+
+    Attributes:
+        parts: decoded segments of the path below the mount.
+        href: the path as it goes out in answers.
+        headers: by lower-case name.
+    """
+
+    method: str
+    parts: tuple[str, ...]
+    href: str
+    headers: Mapping[str, str]
+    body: bytes
+    user: Address
+    credential: Credential | None
+    reader: Reader
+    door: Door
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks, for commands."""
+        label = self.credential.label if self.credential else ""
+        return Actor(user=self.user, via=Via.CALDAV, credential=label)
+
+    @property
+    def client(self) -> Client:
+        """Which program asks, as well as can be told."""
+        identity = str(self.credential.id) if self.credential else self.user
+        return Client(identity, self.headers.get("user-agent", "")[:_AGENT_MAX])
+
+    @property
+    def frame(self) -> Frame:
+        """What properties depend on."""
+        directory = self.door.gateway.directory
+        return Frame(
+            prefix=self.door.settings.prefix,
+            user=self.user,
+            user_name=self._user_name,
+            max_octets=self.door.settings.max_resource_octets,
+            dead=lambda collection: directory.properties.of(self.user, collection.properties_key),
+        )
+
+    def _user_name(self) -> str:
+        person = self.door.gateway.directory.people.get(self.user)
+        return person.name if person else ""
+
+    @property
+    def minimal(self) -> bool:
+        """True where the client wants no 404 propstats (RFC 8144, Apple's Brief)."""
+        prefer = self.headers.get("prefer", "").replace(" ", "").lower()
+        return "return=minimal" in prefer or self.headers.get("brief", "").lower() == "t"
+
+    @property
+    def is_own(self) -> bool:
+        """True where the path is in the user's own address space."""
+        return not self.parts or self.parts[0].lower() == self.user
+
+    def found_list(self) -> Collection | None:
+        """Return the list that the path is in or names."""
+        if len(self.parts) < DEPTH_OF_TASK - 1 or not self.is_own:
+            return None
+        return self.reader.task_list(self.parts[1])
+
+    def collection(self) -> Collection | None:
+        """Return the collection that the path names, None for a task's path.
+
+        Raises:
+            NotFound: ``no-collection``.
+        """
+        if not self.parts:
+            return self.reader.root()
+        if len(self.parts) == 1:
+            return self.reader.home()
+        if len(self.parts) > DEPTH_OF_TASK:
+            raise NotFound("no-collection", "there is nothing here")
+        found = self.found_list()
+        if found is None:
+            raise NotFound("no-collection", "there is no such list")
+        return found if len(self.parts) < DEPTH_OF_TASK else None
+
+    def task(self) -> tuple[Collection, str]:
+        """Return the list and the name of the task that the path names.
+
+        Raises:
+            NotFound: ``no-collection``.
+        """
+        found = self.found_list()
+        if found is None or len(self.parts) != DEPTH_OF_TASK:
+            raise NotFound("no-collection", "there is no such list")
+        return found, self.parts[2]
+
+    def sibling(self, name: str) -> str:
+        """Return the href of another member of the list."""
+        base = self.href.rstrip("/").rpartition("/")[0]
+        return f"{base}/{quote(name, safe='')}"
+
+
+def split_path(path: str) -> tuple[str, ...]:
+    """Return the decoded segments of a path below the mount.
+
+    Raises:
+        Invalid: ``bad-request`` for what no name of ours can hold: dot segments, empty
+            ones, backslashes, control characters, endless names.
+    """
+    inner = path.strip("/") if path.strip("/") else ""
+    if not inner:
+        return ()
+    if not path.startswith("/") or path.startswith("//") or path.endswith("//"):
+        raise Invalid("bad-request", "the path has empty segments")
+    parts = tuple(inner.split("/"))
+    if not all(is_segment(part) for part in parts):
+        raise Invalid("bad-request", "the path has a name that cannot be")
+    return parts
+
+
+__all__ = ["Call", "Door", "Kind", "Settings", "split_path"]

@@ -1,0 +1,205 @@
+"""Radicale's application with our answers in it.
+
+The shell stays Radicale's: login, path checks, dispatch, 401 and its realm. Every method that
+clients use is answered by `bridge.caldav`; what that does not know (reports) falls through to
+Radicale's own code over our storage.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import zlib
+from functools import partialmethod
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from radicale import httputils
+from radicale.app import Application
+
+from bridge.caldav import answers, making, reading, writing
+from bridge.caldav.answers import Answer
+from bridge.caldav.call import Call, split_path
+from bridge.errors import BridgeError, Corrupt, Invalid
+from bridge.model.ids import Address
+from bridge_radicale.auth import is_basic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from radicale.config import Configuration
+
+    from bridge.caldav.call import Door
+    from bridge_radicale.visit import Visits
+
+log = logging.getLogger(__name__)
+HREF: Final = "tx_bridge.href"
+"""Where the mount leaves the path as the client asked for it."""
+CONTENT_TYPE: Final = "tx_bridge.content_type"
+"""Where the mount leaves the Content-Type: Radicale decodes logins by its charset."""
+FORWARDED_HOST: Final = "tx_bridge.forwarded_host"
+"""Where it leaves X-Forwarded-Host, which only MOVE compares with its destination."""
+_WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE", "MOVE"})
+_GZIP_WBITS: Final = 31
+_NO_SLOW_LEVEL: Final = 1
+
+Raw = tuple[int, dict[str, str], bytes | None, str | None]
+Handler = "Callable[[Call], Answer | None]"
+
+
+class BridgeApplication(Application):
+    """One application per process; `door` and `visits` are shared with its plugins."""
+
+    def __init__(self, configuration: Configuration, door: Door, visits: Visits) -> None:
+        """Build Radicale's parts from `configuration`."""
+        self._door = door
+        self._visits = visits
+        super().__init__(configuration)
+
+    # -- the shell -----------------------------------------------------------------------
+
+    def _handle_request(
+        self, environ: Mapping[str, Any]
+    ) -> tuple[str, list[tuple[str, str]], list[bytes]]:
+        """Run Radicale's shell; errors of ours and odd headers get their right status."""
+        environ = dict(environ)
+        self._visits.begin()
+        accepts_gzip = "gzip" in environ.pop("HTTP_ACCEPT_ENCODING", "")
+        header = environ.get("HTTP_AUTHORIZATION", "")
+        if header and not is_basic(header):
+            # Radicale would fail over it; as if nothing had been sent, it asks for a login.
+            del environ["HTTP_AUTHORIZATION"]
+        try:
+            status, headers, pieces = super()._handle_request(environ)
+        except BridgeError as error:
+            return self._plain(self._failed(error))
+        finally:
+            self._visits.begin()
+        body = list(pieces)
+        if accepts_gzip:
+            self._compress(headers, body)
+        return status, headers, body
+
+    def _compress(self, headers: list[tuple[str, str]], body: list[bytes]) -> None:
+        size = sum(map(len, body))
+        if size < self._door.settings.gzip_from:
+            return
+        # Level 1: a third of the time of Radicale's default for nearly the same size.
+        packer = zlib.compressobj(_NO_SLOW_LEVEL, wbits=_GZIP_WBITS)
+        body[:] = [b"".join(map(packer.compress, body)) + packer.flush()]
+        headers[:] = [(k, v) for k, v in headers if k.lower() != "content-length"]
+        headers += [
+            ("Content-Encoding", "gzip"),
+            ("Content-Length", str(len(body[0]))),
+            ("Vary", "Accept-Encoding"),
+        ]
+
+    @staticmethod
+    def _failed(error: BridgeError) -> Answer:
+        level = logging.ERROR if isinstance(error, Corrupt) else logging.INFO
+        log.log(level, "%s", error.public, extra={"door": "caldav", "code": error.code})
+        return answers.failed(error)
+
+    @staticmethod
+    def _plain(answer: Answer) -> tuple[str, list[tuple[str, str]], list[bytes]]:
+        body = answer.body or b""
+        headers = [*answer.headers.items(), ("Content-Length", str(len(body)))]
+        return f"{answer.status.value} {answer.status.phrase}", headers, [body]
+
+    # -- methods -------------------------------------------------------------------------
+
+    def _call(self, environ: dict[str, Any], path: str, user: str) -> Call:
+        method = environ["REQUEST_METHOD"].upper()
+        return Call(
+            method=method,
+            parts=split_path(path),
+            href=environ[HREF],
+            headers=_headers(environ),
+            body=b"" if method in _WITHOUT_BODY else self._body(environ),
+            user=Address(user),
+            credential=self._visits.now.credential,
+            reader=self._visits.reader(user),
+            door=self._door,
+        )
+
+    def _body(self, environ: dict[str, Any]) -> bytes:
+        """Return the whole body, chunked ones too, and leave a copy for Radicale.
+
+        Raises:
+            Invalid: ``body-too-large``, before it is read as far as its length is announced.
+        """
+        most = self._door.settings.max_body_octets
+        stream = environ["wsgi.input"]
+        announced = environ.get("CONTENT_LENGTH") or ""
+        if announced:
+            length = int(announced) if announced.isascii() and announced.isdigit() else most + 1
+            if length > most:
+                raise Invalid("body-too-large", f"a body may have at most {most} octets")
+            body = bytes(stream.read(length)) if length else b""
+            if len(body) < length:
+                raise Invalid("bad-request", "the body ended early")
+        elif "HTTP_TRANSFER_ENCODING" in environ:
+            body = bytes(stream.read(most + 1))
+            if len(body) > most:
+                raise Invalid("body-too-large", f"a body may have at most {most} octets")
+        else:
+            body = b""
+        environ["wsgi.input"] = io.BytesIO(body)
+        environ["CONTENT_LENGTH"] = str(len(body))
+        return body
+
+    def _answer(self, handler: Callable[[Call], Answer | None], *request: Any) -> Any:
+        """Answer with `handler`, or let Radicale do it where the handler knows nothing.
+
+        `request` is what Radicale hands to each method: environ, base prefix, path, user,
+        groups, and facts for its log.
+        """
+        environ, _, path, user, *_ = request
+        if not user:
+            return httputils.NOT_ALLOWED
+        try:
+            call = self._call(environ, path, user)
+            if not call.is_own:
+                return httputils.NOT_ALLOWED
+            answer = handler(call)
+        except BridgeError as error:
+            answer = self._failed(error)
+        if answer is None:
+            return super().do_REPORT(*request)
+        return _raw(answer)
+
+    do_PROPFIND = partialmethod(_answer, reading.propfind)  # noqa: N815 - Radicale's names
+    do_REPORT = partialmethod(_answer, reading.report)  # noqa: N815
+    do_GET = partialmethod(_answer, reading.get)  # noqa: N815
+    do_HEAD = partialmethod(_answer, reading.get)  # noqa: N815
+    do_PUT = partialmethod(_answer, writing.put)  # noqa: N815
+    do_DELETE = partialmethod(_answer, writing.delete)  # noqa: N815
+    do_MOVE = partialmethod(_answer, writing.move)  # noqa: N815
+    do_MKCALENDAR = partialmethod(_answer, making.mkcalendar)  # noqa: N815
+    do_MKCOL = partialmethod(_answer, making.mkcol)  # noqa: N815
+    do_PROPPATCH = partialmethod(_answer, making.proppatch)  # noqa: N815
+
+    def do_OPTIONS(self, *_: Any) -> Any:  # noqa: N802 - as above
+        """Say what is supported, to everybody."""
+        return _raw(reading.options())
+
+    def do_POST(self, *_: Any) -> Any:  # noqa: N802 - as above
+        """Refuse: Radicale's POST is for its web interface and its own sharing."""
+        return _raw(
+            Answer(status=HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": reading.ALLOW}, body=b"")
+        )
+
+
+def _raw(answer: Answer) -> Raw:
+    return answer.status.value, dict(answer.headers), answer.body, None
+
+
+def _headers(environ: dict[str, Any]) -> dict[str, str]:
+    headers = {
+        key[5:].replace("_", "-").lower(): str(value)
+        for key, value in environ.items()
+        if key.startswith("HTTP_")
+    }
+    headers["content-type"] = str(environ.get(CONTENT_TYPE, ""))
+    headers["x-forwarded-host"] = str(environ.get(FORWARDED_HOST, ""))
+    return headers
