@@ -638,6 +638,8 @@ def test_each_case_against_openssl(name: str, folder: Path) -> None:
         ("rsa2048", ["-keyopt", "rsa_padding_mode:pss"], "verified"),
         ("rsa2048", ["-keyid"], "verified"),
         ("p256", ["-nodetach"], "verified"),
+        ("p256", ["-nodetach", "-stream"], "verified"),
+        ("p256", ["-stream"], "verified"),
         ("rsa2048", ["-nosmimecap"], "verified"),
         ("rsa2048", ["-noattr"], "cms-attributes"),
         ("rsa2048", ["-md", "sha1"], "cms-algorithm"),
@@ -659,6 +661,81 @@ def test_what_openssl_signs(kind: str, options: list[str], code: str, folder: Pa
     produced = signed.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     raw = HEAD.replace(b"MIME-Version: 1.0\r\n", b"") + produced
     assert judged(raw).code == code
+
+
+# --- parameters and structure ------------------------------------------------------------------
+
+SHA256_USED = tlv(0xA0, tlv(0x30, SHA["sha256"]))
+MASK = tlv(0xA1, tlv(0x30, oid("1.2.840.113549.1.1.8"), tlv(0x30, SHA["sha256"])))
+SALT = tlv(0xA2, tlv(2, b" "))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code"),
+    [
+        ([SHA256_USED, MASK, SALT], "verified"),
+        ([SHA256_USED, MASK, SALT, tlv(0xA3, tlv(2, b"\x01"))], "verified"),
+        ([SHA256_USED, MASK, SALT, tlv(0xA3, tlv(2, b"\x02"))], "cms-algorithm"),
+        ([SHA256_USED, MASK], "cms-signature"),  # a salt of 20 bytes
+        ([], "cms-algorithm"),  # SHA-1
+        ([SHA256_USED, SALT], "cms-algorithm"),
+        ([MASK, SALT], "cms-algorithm"),
+        ([SHA256_USED, SHA256_USED, MASK, SALT], "cms-algorithm"),
+        ([SHA256_USED, MASK.replace(b"\x01\x01\x08", b"\x01\x01\x09"), SALT], "cms-algorithm"),
+        ([SHA256_USED, MASK, tlv(0xA2, tlv(2, b"\x40\0"))], "cms-algorithm"),
+        ([SHA256_USED, MASK, tlv(0xA2, tlv(2, b"\xff"))], "cms-algorithm"),
+        ([SHA256_USED, MASK, SALT, tlv(0xA4, NULL)], "cms-algorithm"),
+        ([SHA256_USED, tlv(0xA1, NULL), SALT], "cms-algorithm"),
+    ],
+)
+def test_pss_parameters_are_read_strictly(parameters: list[bytes], code: str) -> None:
+    algorithm = tlv(0x30, oid("1.2.840.113549.1.1.10"), tlv(0x30, *parameters))
+    assert judged(by(leaf("rsa2048"), pss="sha256", algorithm=algorithm)).code == code
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        tlv(0x30, oid("1.2.840.113549.1.1.1"), tlv(4, b"x")),
+        tlv(0x30, oid("1.2.840.113549.1.1.5"), NULL),
+        tlv(0x30, oid("1.2.840.10045.4.3.2")),
+    ],
+)
+def test_an_rsa_key_takes_only_rsa_algorithms(algorithm: bytes) -> None:
+    assert judged(by(leaf("rsa2048"), algorithm=algorithm)).code == "cms-algorithm"
+
+
+@pytest.mark.parametrize(
+    "algorithm", [tlv(0x31, oid("1.2.3")), tlv(0x30), tlv(0x30, oid("1.2.3"), NULL, NULL)]
+)
+def test_a_malformed_algorithm_is_refused(algorithm: bytes) -> None:
+    assert judged(by(alice(), algorithm=algorithm)).code == "cms-malformed"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        tlv(0x30, oid("1.2.3")),
+        tlv(0x30, oid("1.2.3"), tlv(0x30, NULL)),
+        tlv(0x30, tlv(4, b"x"), tlv(0x31, NULL)),
+        tlv(0x31, oid("1.2.3"), tlv(0x31, NULL)),
+    ],
+)
+def test_a_malformed_attribute_is_refused(more: bytes) -> None:
+    said = (content_type(), message_digest(ENTITY), more)
+    assert judged(by(alice(), attributes=said)).code == "cms-malformed"
+
+
+def test_an_unknown_attribute_does_no_harm_and_may_have_many_values() -> None:
+    said = (content_type(), message_digest(ENTITY), attribute("1.2.3", NULL, tlv(4, b"x")))
+    assert judged(by(alice(), attributes=said)).proven
+
+
+def test_a_key_id_that_no_certificate_carries_is_refused() -> None:
+    cms = signed_data(
+        Statement(holder=alice(), by_key_id=True), certificates=(leaf(with_key_id=False),)
+    )
+    assert judged(detached(cms)).code == "cms-signer"
 
 
 # --- identity, content, time -------------------------------------------------------------------

@@ -85,6 +85,10 @@ def test_lf_files_are_read_as_their_crlf_form() -> None:
         ("=?punycode?Q?abc?=", "abc"),
         ("=?utf-8?B?!!!?= rest", "rest"),
         ("=?x-unknown?Q?=C3=A9?=", "é"),
+        ("=?utf-8?Q?a?= =?iso-8859-1?Q?=E9?= b =?us-ascii*en?q?c?=", "aé b c"),
+        ("=?ks_c_5601-1987?B?sKE=?=", "가"),
+        ("=?utf-8?B?SMM?=", "H\ufffd"),
+        ("=?iso-8859-99?Q?x?=", "x"),
         ("x" * 900, "x" * 500),
     ],
 )
@@ -457,6 +461,20 @@ def test_an_unobtrusive_signature_is_found() -> None:
         (multipart("b", "--b\n\nextra\n" + SIGNED, "signed", PROTOCOL), "signed-parts"),
         (multipart("b", SIGNED, "signed", '; protocol="application/pgp-signature"'), "protocol-mismatch"),
         (multipart("b", SIGNED, "signed"), "protocol-mismatch"),
+        (
+            HEAD + b"Content-Type: application/pkcs7-mime\r\n\r\n".replace(
+                b"\r\n\r\n", b"\r\nContent-Transfer-Encoding: base64\r\n\r\n!!"
+            ),
+            "signature-encoding",
+        ),
+        (
+            multipart("b", "--b\nSig: t=p; b=!!\n\nx\n--b--\n"),
+            "signature-encoding",
+        ),
+        (
+            multipart("b", "--b\nSig: t=p; b=MIAG\nSig: t=p; b=MIAG\n\nx\n--b--\n"),
+            "signature-encoding",
+        ),
         (multipart("b", SIGNED.replace("MIAG", "MI!AG"), "signed", PROTOCOL), "signature-encoding"),
         (multipart("b", SIGNED.replace("MIAG", "MIA=AG"), "signed", PROTOCOL), "signature-encoding"),
         (multipart("b", SIGNED.replace(": base64", ": quoted-printable"), "signed", PROTOCOL), "signature-encoding"),
@@ -482,6 +500,16 @@ def test_inline_pgp_counts_as_unsigned() -> None:
 
 
 # --- digests and automatic mail ----------------------------------------------------------------
+
+
+def test_a_covered_digest_exists_for_signed_mail_only() -> None:
+    head = (
+        HEAD + b"Content-Transfer-Encoding: base64\r\nContent-Type: application/pkcs7-mime\r\n\r\n"
+    )
+    first, second = read(head + b"MIAG\r\n"), read(head + b"MI\r\nAG")
+    assert first.signed_digest == second.signed_digest is not None
+    assert read(PLAIN).signed_digest is None
+    assert read(b"Delivered-To: nobody\r\n" + PLAIN).delivered_to is None
 
 
 def test_one_mail_by_two_ways_has_one_content_digest() -> None:
