@@ -223,6 +223,8 @@ class _Merge:
         taken.update(key for key, value in self.out.items() if value is not None)
         free: dict[int, int] = {}
         for second in sorted(now):
+            if self.current.get(f"annotation_{second}") == now[second]:
+                continue  # a PUT sent again after its answer was lost
             place = next_free(second, taken, free)
             taken.add(f"annotation_{place}")
             self._put_comment(place, second)

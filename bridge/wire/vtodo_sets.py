@@ -266,13 +266,15 @@ def take_comments(raws: list[str], entries: str, moment: int, keys: dict[str, st
 def next_free(second: int, keys: Container[str], free: dict[int, int]) -> int:
     """Return the first second from `second` on without an annotation in `keys`.
 
-    `free` remembers where the last search for that second ended, so that thousands of
-    comments of one second are placed in one go.
+    `free` remembers the ends of earlier searches, so that thousands of comments of one
+    second, or of seconds in a row, are placed in one go.
     """
-    found = free.get(second, second)
-    while f"annotation_{found}" in keys:
-        found += 1
-    free[second] = found + 1
+    found = second
+    passed: list[int] = []
+    while (jump := free.get(found)) is not None or f"annotation_{found}" in keys:
+        passed.append(found)
+        found = found + 1 if jump is None else jump
+    free.update(dict.fromkeys(passed, found))
     return found
 
 

@@ -252,6 +252,21 @@ def test_a_new_comment_takes_the_next_free_second() -> None:
     assert (after["annotation_1767225600"], after["annotation_1767225601"]) == ("theirs", "mine")
 
 
+def test_a_put_sent_again_adds_no_second_comment() -> None:
+    stamp = "DTSTAMP:20260101T000000Z"
+    base, sent = task(stamp), task(stamp, "COMMENT:mine", "CONTACT:c")
+    assert put(base, sent, put(base, sent)) == put(base, sent)
+
+
+def test_thousands_of_comments_of_one_second_find_their_places() -> None:
+    began = time.perf_counter()
+    sent = task("DTSTAMP:20260101T000000Z", *(f"COMMENT:{n}" for n in range(5000)))
+    ours = {key: value + "x" for key, value in sent.items() if key.startswith("annotation")}
+    after = put(task(), sent, task() | ours)
+    assert sum(key.startswith("annotation") for key in after) == 10_000
+    assert time.perf_counter() - began < 3
+
+
 def test_comments_without_a_second_do_not_move_when_the_text_is_written_later() -> None:
     base = task("DTSTAMP:20260101T000000Z", "COMMENT:a")
     assert put(base, task("DTSTAMP:20270101T000000Z", "COMMENT:a")) == base
