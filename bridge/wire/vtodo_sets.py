@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
 import re
 from collections.abc import Callable, Container, Mapping
@@ -28,11 +29,13 @@ _COMMA = re.compile(r"((?:\\.|[^\\,])*)(?:,|\Z)", re.DOTALL)
 
 def is_tag(name: str) -> bool:
     """Tell whether TaskChampion would take `name` as a tag."""
-    return (
-        _TAG.match(name) is not None
-        and len(name) <= ELEMENT_MAX
-        and not (name.isupper() and name.isalpha() and name.isascii())
-    )
+    return len(name) <= ELEMENT_MAX and _is_tag(name)
+
+
+@functools.lru_cache(maxsize=2048)  # a project has few tags, each on many tasks
+def _is_tag(name: str) -> bool:
+    shouted = name.isupper() and name.isalpha() and name.isascii()
+    return not shouted and _TAG.match(name) is not None
 
 
 def names_of(raw: str) -> list[str]:

@@ -72,6 +72,8 @@ _LINE_ENDS = re.compile(r"[\r\n]+")
 
 def escape(text: str) -> str:
     """Return `text` as a TEXT value."""
+    if not _TO_ESCAPE.search(text):
+        return text
     return _TO_ESCAPE.sub(lambda found: _ESCAPES[found[0]], text)
 
 
