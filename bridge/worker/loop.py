@@ -114,6 +114,10 @@ class Worker:
         self._working = threading.Lock()
         self.on_commit: list[Callable[[frozenset[ProjectId]], None]] = []
         """Called after each batch with the projects that moved; must return at once."""
+        self.entries = 0
+        """Entries committed since the start."""
+        self.refused = 0
+        """Commands refused since the start."""
 
     # -- life ----------------------------------------------------------------------------
 
@@ -333,7 +337,7 @@ class Worker:
                 self._cached.tasks[made.task.id] = (made.task, made.row)
         try:
             self._index.apply(applied)
-        except Exception:  # noqa: BLE001 - whatever it was, the change is durable
+        except Exception:
             # The log has it, so it is done; the index is read in again from there.
             log.exception("the index could not take in a batch; reading the log again")
             self._forget_states()
@@ -404,6 +408,8 @@ class Worker:
     # -- what happened -------------------------------------------------------------------
 
     def _report(self, jobs: Sequence[_Job], now: datetime) -> None:
+        self.entries += sum(len(job.layer.made) for job in jobs if job.layer)
+        self.refused += sum(isinstance(job.outcome, Refused) for job in jobs)
         events = [
             event
             for job in jobs

@@ -65,6 +65,11 @@ def _kinds(made: Made) -> list[str]:
     for op in made.entry.patch.ops:
         if not isinstance(op, Set) or op.value is None:
             continue
-        if op.key == "status" and op.value in _STATES or op.key.startswith(ASSIGNEE) and op.value in ("accepted", "declined"):
+        if (
+            op.key == "status"
+            and op.value in _STATES
+            or op.key.startswith(ASSIGNEE)
+            and op.value in ("accepted", "declined")
+        ):
             kinds.append(op.value)
     return kinds
