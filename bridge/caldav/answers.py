@@ -94,7 +94,7 @@ _RULES: Final[Mapping[str, _Rule]] = {
 
 def reason_element(reason: str) -> str:
     """Return the sentence for people; clients that do not know the element pass it over."""
-    return f'<T:reason xmlns:T="{OURS}">{escape(reason)}</T:reason>'
+    return element(f"{{{OURS}}}reason", escape(reason))
 
 
 def refused(

@@ -94,13 +94,14 @@ def _put_task(call: Call, collection: Collection, sent: Sent) -> Answer:
     request = requests.named_by(door.gateway.directory, call.user, sent.text)
     if request is not None:
         return _accept_by_copy(call, collection, request, sent)
+    expect = _expect(call)
     outcome = door.submit(
         PutTask(
             actor=call.actor,
             project=project,
             href=name,
             text=sent.text,
-            expect=_expect(call),
+            expect=expect,
             base=door.served.known(call.client, project, name),
         )
     )
@@ -109,7 +110,9 @@ def _put_task(call: Call, collection: Collection, sent: Sent) -> Answer:
         return done
     # What a client sent is what it knows until it reads again.
     door.served.note(call.client, project, name, sent.text)
-    return _done(created=done.created, etag=done.etag if done.exact and sent.exact else "")
+    etag = done.etag if done.exact and sent.exact else ""
+    # A name whose task was deleted is free: for HTTP the resource is new, for the log not.
+    return _done(created=done.created or expect.absent, etag=etag)
 
 
 def _accept_by_copy(call: Call, collection: Collection, request: Request, sent: Sent) -> Answer:
