@@ -306,6 +306,8 @@ class Bed:
 
     def mails(self, folder: str, user: str = TASKS) -> list[bytes]:
         with self.open(user, folder) as client:
+            if client.state != "SELECTED":
+                return []  # There is no such folder.
             _, found = client.search(None, "ALL")
             numbers = found[0].split()
             texts = []
@@ -323,8 +325,9 @@ class Bed:
     def empty(self, user: str = TASKS) -> None:
         for folder in ("INBOX", "Processed", "Rejected"):
             with self.open(user, folder) as client:
-                client.store("1:*", "+FLAGS", r"(\Deleted)")
-                client.expunge()
+                if client.search(None, "ALL")[1][0]:
+                    client.store("1:*", "+FLAGS", r"(\Deleted)")
+                    client.expunge()
 
 
 def missing_parts(*, postfix: bool = True) -> str:

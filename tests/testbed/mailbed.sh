@@ -24,7 +24,10 @@ both=("$dir/dovecot/run/master.pid" "$dir/postfix/queue/pid/master.pid")
 case $cmd in
 down) stop "${both[@]}"; exit ;;
 dovecot)
+  # An idle session outlives its master by up to 10 s: a crash would end it at once.
+  sessions=$(pgrep -P "$(tr -d ' \n' <"${both[0]}")" -x imap || true)
   stop "${both[0]}"
+  [ -z "$sessions" ] || kill $sessions 2>/dev/null || true
   if [ "$(id -u)" = 0 ]; then
     user=${BED_USER:-nobody}
     exec setpriv --reuid="$user" --regid="$(id -gn "$user")" --clear-groups dovecot -c "$dir/dovecot/dovecot.conf"
