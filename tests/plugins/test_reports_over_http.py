@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import pytest
-from davdoor import C, CS, D, Door, vtodo
+from davdoor import CS, C, D, Door, vtodo
 from house import BOB, TEAM
 
 from bridge.model.patch import Role
@@ -192,13 +192,13 @@ def test_a_limited_sync_ends_with_507_and_goes_on_from_its_token(dav: Door) -> N
 @pytest.mark.parametrize(
     "change",
     [
-        lambda token: "http://example.org/unknown",
+        lambda _: "http://example.org/unknown",
         lambda token: token[:-1] + ("0" if token[-1] != "0" else "1"),
         lambda token: token.replace(":3:", ":9999:"),
         lambda token: token.replace("alice@", "bob@"),
         lambda token: token.replace(":all", ":own"),
-        lambda token: "urn:tx-bridge:sync:alice@home.example:-1:all",
-        lambda token: "urn:tx-bridge:sync:alice@home.example:" + "9" * 40 + ":all",
+        lambda _: "urn:tx-bridge:sync:alice@home.example:-1:all",
+        lambda _: "urn:tx-bridge:sync:alice@home.example:" + "9" * 40 + ":all",
     ],
 )
 def test_a_token_that_was_never_given_out_is_named_invalid(dav: Door, change: object) -> None:

@@ -405,7 +405,9 @@ def test_a_guest_sees_only_what_is_assigned_to_him(dav: Door) -> None:
     dav.house.team(carol=Role.GUEST)
     list_ = TEAM.partition("@")[0]
     dav.put("hidden.ics", vtodo("u1"), list_=list_)
-    mine = dav.house.new_task(7, project=TEAM, **{f"assignee_{CAROL}": "requested"})
+    mine = dav.house.new_task(7, project=TEAM)
+    assigned = SetKeys(actor=actor(), task=mine, changes={f"assignee_{CAROL}": "requested"})
+    dav.house.done(assigned)
     home = f"/dav/carol%40home.example/{list_}"
     listed = dav.propfind(f"{home}/", "<D:getetag/>", depth="1", user=CAROL)
     assert set(listed.members()) == {
