@@ -223,7 +223,8 @@ class _Source:
         path = file or DEFAULT_FILE
         self.name = str(path)
         self._directory = path.absolute().parent
-        self._tables = _tables(_read(path, required=file is not None), self.name)
+        required = file is not None or f"{_PREFIX}DOMAIN__NAME" not in environ
+        self._tables = _tables(_read(path, required=required), self.name)
 
     def credential(self, name: str) -> Path | None:
         """Return the path of a systemd credential, if the service was given it."""
@@ -243,19 +244,21 @@ class _Source:
 
     def fill(self, section: Section) -> Any:  # one of the settings dataclasses, or None
         """Return the settings of `section`; a tuple of them for a repeated one."""
-        table = self._tables.get(section.name, [] if section.repeated else {})
+        given = self._tables.get(section.name)
         if not section.repeated:
-            return self._fill(section, section.name, table)
+            return self._fill(section, section.name, given)
+        table = given or []
         prefix = _PREFIX + _variable(section.name)
         found = (re.match(rf"{prefix}_(\d{{1,2}})__", key) for key in self._environ)
         count = max([len(table), *(int(one[1]) for one in found if one)])
         filled = [
-            self._fill(section, f"{section.name}.{i}", table[i - 1] if i <= len(table) else {})
+            self._fill(section, f"{section.name}.{i}", table[i - 1] if i <= len(table) else None)
             for i in range(1, count + 1)
         ]
         return tuple(one for one in filled if one is not None)
 
-    def _fill(self, section: Section, name: str, table: object) -> Any:  # as `fill`
+    def _fill(self, section: Section, name: str, given: object) -> Any:  # as `fill`
+        table = {} if given is None else given
         if not isinstance(table, dict):
             raise Misconfigured("bad-value", f"{self.name}: {name} must be a table")
         types = section.types
@@ -266,7 +269,7 @@ class _Source:
             found = self._find(name, key, table)
             if found is not None:
                 values[key] = self._value(kind, key, *found)
-        if not values and not table and section.optional:
+        if not values and given is None and section.optional:
             return None
         for key in secrets:
             held = self.credential(f"{name}.{key}")
