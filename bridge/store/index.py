@@ -166,6 +166,11 @@ class Index:
     def __init__(self, engine: IndexEngine) -> None:
         """Use `engine`, whose tables exist."""
         self._db = engine
+        # Made once: building a statement costs more than running it.
+        columns = [column.name for column in tasks.columns if column.name != "tid"]
+        self._put_task = self._upsert(tasks, ["pid", "hex"], columns)
+        self._put_assignee = self._upsert(assignees, ["pid", "person", "hex"], ["active"])
+        self._move_project = projects.update().where(projects.c.pid == p("key"))
         self._pids: dict[ProjectId, int] = {}
         self._members: dict[ProjectId, dict[str, str]] = {}
 
@@ -375,9 +380,7 @@ class Index:
             result = connection.execute(projects.insert().values(values))
             pid = result.inserted_primary_key[0] if result.inserted_primary_key else 0
         else:
-            connection.execute(
-                projects.update().where(projects.c.pid == p("key")), {**values, "key": pid}
-            )
+            connection.execute(self._move_project, {**values, "key": pid})
         self._pids[state.id] = pid
         self._put_members(connection, state, pid)
         return pid
@@ -402,13 +405,10 @@ class Index:
         if not newest:
             return
         values = [_task_values(item, pids[item.project.id]) for item in newest.values()]
-        statement = self._upsert(tasks, ["pid", "hex"], list(values[0]))
-        connection.execute(statement, values)
+        connection.execute(self._put_task, values)
         people = [row for item in newest.values() for row in _assignees(item, pids)]
         if people:
-            connection.execute(
-                self._upsert(assignees, ["pid", "person", "hex"], ["active"]), people
-            )
+            connection.execute(self._put_assignee, people)
 
     def _upsert(self, table: Table, keys: list[str], columns: list[str]) -> Any:
         dialect = sqlite if self._db.engine.dialect.name == "sqlite" else postgresql

@@ -60,6 +60,7 @@ class IndexEngine:
         self._one_at_a_time = threading.RLock() if shared else None
         self._prepared: dict[Select[Unpack[tuple[Any, ...]]], Statement] = {}
         self._open: list[Any] = []
+        self._kept: list[Any] = []
         self._closing = threading.Lock()
 
     def prepared(self, statement: Select[Unpack[tuple[Any, ...]]]) -> Statement:
@@ -103,12 +104,15 @@ class IndexEngine:
         if connection is None:
             pooled = self.engine.raw_connection()
             connection = pooled.driver_connection
-            self._local.connection = connection
             if self._one_at_a_time is None:
                 # Kept for the thread's life; detached so that the pool does not wait for it.
                 pooled.detach()
                 with self._closing:
                     self._open.append(connection)
+            else:
+                # Kept checked out: giving it back would roll back what another thread writes.
+                self._kept.append(pooled)
+            self._local.connection = connection
         return connection
 
     @contextmanager

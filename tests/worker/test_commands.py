@@ -55,10 +55,12 @@ def vtodo(uid: str = "u1", summary: str = "Buy milk", extra: str = "") -> str:
     return "\r\n".join(lines) + "\r\n"
 
 
-def put(text: str, href: str = "a.ics", expect: Expect | None = None, **more: object) -> PutTask:
+def put(
+    text: str, href: str = "a.ics", expect: Expect | None = None, base: str | None = None
+) -> PutTask:
     return PutTask(
-        actor=actor(), project=HOME, href=href, text=text, expect=expect or Expect(), **more
-    )  # type: ignore[arg-type]  # keyword arguments of the test
+        actor=actor(), project=HOME, href=href, text=text, expect=expect or Expect(), base=base
+    )
 
 
 def value(house: House, task: object, key: str) -> str | None:
