@@ -3,10 +3,12 @@ certificates, mail signed by the openssl CLI, and the test bed of Postfix and Do
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import imaplib
 import os
 import shutil
+import smtplib
 import socket
 import subprocess
 import tempfile
@@ -16,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from bridge.app import clock, new_id
 from bridge.mail.case import Incoming, IntakeSettings, Source, Taken
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from bridge.mail.door import MailDoor
     from bridge.model.request import Request
     from bridge.store.directory_contract import Directory
     from bridge.worker.command import Command, Outcome
@@ -264,6 +267,58 @@ def plain(text: str = "Paint the fence.\n", **more: str) -> bytes:
     return head(**more) + b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + body
 
 
+# -- a running door ---------------------------------------------------------------------
+
+
+class RunningDoor:
+    """A mail door in a thread of its own, as the gateway runs it."""
+
+    def __init__(self, door: MailDoor) -> None:
+        self.door = door
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._stop: asyncio.Event | None = None
+        self._ready = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        async def main() -> None:
+            self._stop = asyncio.Event()
+            await self.door.run(self._stop, self._on_ready)
+
+        try:
+            self._loop.run_until_complete(main())
+        except BaseException as error:  # noqa: BLE001 - shown to the test that waits
+            self._error = error
+            self._ready.set()
+
+    def _on_ready(self, address: tuple[str, int] | None) -> None:
+        self.port = address[1] if address else 0
+        self._ready.set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(10)
+        if self._error is not None:
+            raise self._error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stop is not None and self._error is None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        self._loop.close()
+        assert self._error is None
+
+    def lmtp(self) -> smtplib.LMTP:
+        return smtplib.LMTP("127.0.0.1", self.port, timeout=10)
+
+    def smtp(self) -> smtplib.SMTP:
+        return smtplib.SMTP("127.0.0.1", self.port, timeout=10)
+
+
 # -- the test bed ------------------------------------------------------------------------
 
 
@@ -340,14 +395,15 @@ def missing_parts(*, postfix: bool = True) -> str:
 
 
 @contextlib.contextmanager
-def running_bed(capability: str = "") -> Iterator[Bed]:
+def running_bed(capability: str = "", *, postfix: bool = True) -> Iterator[Bed]:
     """Start the servers on free ports; stopped and removed at the end."""
     # Not under pytest's folder: Dovecot's sockets need a short path that others may enter.
     folder = Path(tempfile.mkdtemp(prefix="bed", dir="/tmp"))
     folder.chmod(0o755)
     base = _free_ports(4)
     try:
-        _run("env", f"BED_CAPABILITY={capability}", BED, "up", folder, base)
+        wishes = [f"BED_CAPABILITY={capability}", f"BED_POSTFIX={'yes' if postfix else ''}"]
+        _run("env", *wishes, BED, "up", folder, base)
         yield Bed(folder, base)
     finally:
         _run(BED, "wipe", folder)

@@ -21,6 +21,7 @@ belongs behind a mail server or on the machine that sends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ _REFUSED: Final = {
     "loop": "554 5.4.6",
     "unknown-recipient": "550 5.1.1",
 }
+_FAREWELL_SECONDS: Final = 1.0
 _LATER: Final = "451 4.3.2 try again later"
 _log = logging.getLogger(__name__)
 # Its logs hold every line received.
@@ -150,6 +152,10 @@ class Listener:
             _log.warning("mails were still being taken in at the end")
         for session in list(self._sessions):
             session.hang_up()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                while self._sessions:
+                    await asyncio.sleep(0.01)
 
     # -- for the sessions ----------------------------------------------------------------
 
@@ -193,7 +199,7 @@ class Listener:
         now = self._gateway.clock()
         content = envelope.content
         raw = content if isinstance(content, bytes) else b""
-        sender = _field(envelope.mail_from or "").strip("<>")
+        sender = _field((envelope.mail_from or "").strip("<>"))
         taken = []
         for recipient in envelope.rcpt_tos:
             hop = (

@@ -134,26 +134,10 @@ class Sender:
         return tried
 
     async def _deliver(self, letter: Letter) -> _Failure | None:
-        settings = self._settings
-        context = None
-        if settings.security is not Security.NONE:
-            context = ssl.create_default_context(cafile=settings.ca_file or None)
         try:
-            async with asyncio.timeout(settings.timeout_seconds):
-                await aiosmtplib.send(
-                    letter.raw,
-                    sender=letter.sender,
-                    recipients=[letter.recipient],
-                    hostname=settings.host,
-                    port=settings.port,
-                    username=settings.user or None,
-                    password=settings.password or None,
-                    use_tls=settings.security is Security.TLS,
-                    start_tls=settings.security is Security.STARTTLS,
-                    tls_context=context,
-                    local_hostname=str(self._gateway.domain),
-                    timeout=settings.timeout_seconds,
-                )
+            async with asyncio.timeout(self._settings.timeout_seconds), self._client() as client:
+                # The null sender is why `aiosmtplib.send` cannot be used: it wants one.
+                await client.sendmail(letter.sender, [letter.recipient], letter.raw)
         except aiosmtplib.SMTPRecipientsRefused as error:
             first = error.recipients[0]
             return _failure(first.code, first.message)
@@ -165,7 +149,27 @@ class Sender:
         except (aiosmtplib.SMTPException, OSError, TimeoutError, ssl.SSLError) as error:
             text = f"the mail server cannot be reached ({type(error).__name__})"
             return _Failure(error=text, permanent=False)
+        except Exception:  # noqa: BLE001 - one letter must not keep the others from leaving
+            _log.exception("mail to %s", letter.recipient)
+            return _Failure(error="internal error", permanent=False)
         return None
+
+    def _client(self) -> aiosmtplib.SMTP:
+        settings = self._settings
+        context = None
+        if settings.security is not Security.NONE:
+            context = ssl.create_default_context(cafile=settings.ca_file or None)
+        return aiosmtplib.SMTP(
+            hostname=settings.host,
+            port=settings.port,
+            username=settings.user or None,
+            password=settings.password or None,
+            use_tls=settings.security is Security.TLS,
+            start_tls=settings.security is Security.STARTTLS,
+            tls_context=context,
+            local_hostname=str(self._gateway.domain),
+            timeout=settings.timeout_seconds,
+        )
 
     # -- in threads ----------------------------------------------------------------------
 

@@ -139,7 +139,7 @@ def test_server_without_idle_and_move_is_polled(house: MailHouse, post: Post) ->
             await asyncio.to_thread(bed.append, [delivered(post.signed(to=TASKS))])
             await until(lambda: placed(bed) == (0, 1, 0))
 
-    with running_bed(capability="IMAP4rev1 UIDPLUS LITERAL+") as bed:
+    with running_bed(capability="IMAP4rev1 UIDPLUS LITERAL+", postfix=False) as bed:
         run(lambda: test(bed))
     assert len(house.tasks(TASKS)) == 1
 

@@ -8,15 +8,19 @@
 # Dovecot runs rootless: as the caller, or as BED_USER (default nobody) when the caller is root.
 # Where dovecot-imapd cannot be installed (it conflicts with cyrus-imapd), unpack its .deb with `dpkg -x`, put its programs and links
 # to /usr/lib/dovecot/* into one folder, and name that folder in BED_LIBEXEC.
+# BED_POSTFIX, set and empty, leaves Postfix out.
 # BED_CAPABILITY replaces what Dovecot says it can do, for example to leave IDLE out.
 # Postfix's master must be root; without root `up` starts Dovecot alone (deliver straight to the LMTP port).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cmd=${1:?up, dovecot, down or wipe}; dir=$(realpath -m "${2:?folder}")
 stop() {
+  local pids=()
   for f in "$@"; do
     [ -s "$f" ] || continue
-    p=$(tr -d ' \n' <"$f"); kill "$p" 2>/dev/null || true
+    p=$(tr -d ' \n' <"$f"); kill "$p" 2>/dev/null || true; pids+=("$p")
+  done
+  for p in "${pids[@]}"; do
     for _ in $(seq 50); do kill -0 "$p" 2>/dev/null || break; sleep 0.1; done
   done
 }
@@ -50,13 +54,16 @@ cp "$here/users" "$dir/dovecot/users"
 if [ "$(id -u)" = 0 ]; then
   chown -R "$user:$group" "$dir/dovecot"
   setpriv --reuid="$user" --regid="$group" --clear-groups dovecot -c "$dir/dovecot/dovecot.conf"
+  [ -n "${BED_POSTFIX-yes}" ] || smtp=
+  [ -z "$smtp" ] || {
   q=$dir/postfix; mkdir -p "$q/conf" "$q/queue/pid" "$q/data" "$q/log"; chown postfix "$q/data"
   fill main.cf.in >"$q/conf/main.cf"; fill master.cf.in >"$q/conf/master.cf"
   postfix -c "$q/conf" start 2>/dev/null
+  }
 else
   dovecot -c "$dir/dovecot/dovecot.conf"
 fi
-for port in $imap $lmtp $([ "$(id -u)" = 0 ] && echo "$smtp"); do
+for port in $imap $lmtp $([ "$(id -u)" = 0 ] && echo $smtp); do
   for _ in $(seq 100); do (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && continue 2; sleep 0.05; done
   echo "port $port did not open; see $dir" >&2; exit 1
 done
