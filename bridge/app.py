@@ -34,6 +34,8 @@ from bridge.store.index_engine import open_index_file, open_index_url
 from bridge.store.logfile import FileLog
 from bridge.store.logreader import FileLogReader
 from bridge.store.spool import Layout, Spool, SpoolLock
+from bridge.trust.passwords import Passwords
+from bridge.trust.passwords import Settings as PasswordSettings
 from bridge.trust.patchsig import DomainKey, b64, unb64
 from bridge.worker.gateway import Gateway
 from bridge.worker.loop import Stores, Worker
@@ -266,6 +268,16 @@ def open_reader(config: Config) -> Running:
             random_bytes=secrets.token_bytes,
         )
         return Running(config, gateway, Spool(layout), None, stack.pop_all())
+
+
+def passwords(running: Running) -> Passwords:
+    """Return the check of app passwords, with this process's memo of verified ones."""
+    return Passwords(
+        running.gateway.directory.passwords,
+        PasswordSettings(),
+        random_bytes=secrets.token_bytes,
+        monotonic=time.monotonic,
+    )
 
 
 def connect(config: Config, progress: Callable[[ProjectId, int], None] | None = None) -> Running:

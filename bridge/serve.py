@@ -105,7 +105,7 @@ def caldav(running: app.Running, config: Config) -> WSGIApplication:
             hint="install the package again, so that its entry points are registered",
         )
     make = found[0].load()
-    application: WSGIApplication = make(running.gateway, config.caldav)
+    application: WSGIApplication = make(running.gateway, app.passwords(running), config.caldav)
     return application
 
 
