@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,7 +20,6 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from datetime import datetime
 
 _NAME: Final = "tx-bridge"
 _CUT: Final = 72
@@ -53,7 +53,13 @@ def say(line: str = "") -> None:
 
 def document(content: Any) -> None:  # whatever JSON takes
     """Write the result as JSON; only ASCII, so that it can be shown anywhere."""
-    click.echo(json.dumps(content, indent=2, default=str))
+    click.echo(json.dumps(content, indent=2, default=_json))
+
+
+def _json(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return str(value)
 
 
 def plain(text: str) -> str:
