@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from bridge.caldav.collection import Collection, Kind
 from bridge.caldav.properties import Frame
 from bridge.caldav.segments import Segments, is_segment
 from bridge.caldav.served import Client, Served
@@ -22,6 +22,7 @@ from bridge.worker.command import Actor, Refused
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bridge.caldav.collection import Collection
     from bridge.caldav.reader import Reader
     from bridge.model.ids import Address
     from bridge.store.directory_records import Credential
@@ -198,6 +199,7 @@ class Call:
         return f"{base}/{quote(name, safe='')}"
 
 
+@lru_cache(maxsize=1024)
 def split_path(path: str) -> tuple[str, ...]:
     """Return the decoded segments of a path below the mount.
 
@@ -214,6 +216,3 @@ def split_path(path: str) -> tuple[str, ...]:
     if not all(is_segment(part) for part in parts):
         raise Invalid("bad-request", "the path has a name that cannot be")
     return parts
-
-
-__all__ = ["Call", "Door", "Kind", "Settings", "split_path"]

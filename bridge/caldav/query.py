@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from bridge.caldav.multistatus import caldav
+from bridge.caldav.ownlines import own_lines
 from bridge.errors import Invalid
 from bridge.store.index_contract import Window
 from bridge.wire import caldate, contentline, vtodo
@@ -243,6 +244,16 @@ def _wants_open(comp: CompFilter) -> bool:
     return not_done and (cancelled_out or {"COMPLETED", "CANCELLED"} <= excluded)
 
 
+def _plain_props(wanted: CompFilter) -> tuple[PropFilter, ...] | None:
+    """Return the properties asked of the VTODO, if nothing else is asked."""
+    if wanted.range or wanted.props or wanted.absent or len(wanted.comps) != 1:
+        return None
+    todo = wanted.comps[0]
+    if todo.name != "VTODO" or todo.range or todo.comps or todo.absent or not todo.props:
+        return None
+    return todo.props
+
+
 # -- the exact test ----------------------------------------------------------------------
 
 
@@ -288,6 +299,11 @@ class _Task:
 def matches(wanted: CompFilter, text: str) -> bool:
     """Tell whether the task with this text passes the filter."""
     task = _Task(text)
+    plain = _plain_props(wanted)
+    if plain is not None:
+        lines = own_lines(text, frozenset(prop.name for prop in plain))
+        if lines is not None:
+            return all(_prop_holds(prop, lines, task) for prop in plain)
     try:
         tree = contentline.parse(text)
     except Invalid:

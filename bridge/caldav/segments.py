@@ -15,6 +15,7 @@ in the directory's properties of the user, under the collection ``segment <name>
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,7 @@ REQUESTS: Final = "requests"
 NAME_MAX: Final = 512
 """Characters of one segment: clients make a task's name of its UID."""
 _ALIAS_MAX: Final = 200
+_WRONG: Final = re.compile(r"[/\\\x00-\x1f\x7f]")
 _TARGET: Final = "{urn:tx-bridge:segment}project"
 _CHOSEN: Final = "{urn:tx-bridge:segment}name"
 _CACHE_MAX: Final = 20_000
@@ -43,11 +45,7 @@ def is_hidden(tag: str) -> bool:
 
 def is_segment(text: str) -> bool:
     """Tell whether `text` may be one segment of a path: no dot name, slash or control."""
-    return (
-        0 < len(text) <= NAME_MAX
-        and text not in {".", ".."}
-        and not any(c in "/\\\x7f" or c < " " for c in text)
-    )
+    return 0 < len(text) <= NAME_MAX and text not in {".", ".."} and _WRONG.search(text) is None
 
 
 class Segments:
