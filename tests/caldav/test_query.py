@@ -1,0 +1,117 @@
+"""What the index may narrow, and that the short way of testing finds what the long one does."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.caldav import query, requestxml
+from bridge.caldav.ownlines import own_lines
+from bridge.caldav.query import CompFilter, PropFilter, TextMatch
+from bridge.store.index_contract import Window
+from bridge.wire import contentline
+
+NEGATED = {"collation": "i;ascii-casemap", "negate": True}
+
+
+def parsed(inner: str) -> CompFilter:
+    body = (
+        '<C:filter xmlns:C="urn:ietf:params:xml:ns:caldav"><C:comp-filter name="VCALENDAR">'
+        f"{inner}</C:comp-filter></C:filter>"
+    )
+    root = requestxml.parse(body.encode())
+    assert root is not None
+    return query.parse([root])
+
+
+def todo(*props: PropFilter) -> CompFilter:
+    return CompFilter(name="VCALENDAR", comps=(CompFilter(name="VTODO", props=props),))
+
+
+COMPLETED_ABSENT = PropFilter(name="COMPLETED", absent=True)
+
+
+def status_not(word: str) -> PropFilter:
+    return PropFilter(name="STATUS", match=TextMatch(text=word, **NEGATED))  # type: ignore[arg-type]  # a mixed mapping
+
+
+@pytest.mark.parametrize(
+    ("wanted", "window"),
+    [
+        (CompFilter(name="VCALENDAR"), Window()),
+        (todo(), Window()),
+        (todo(COMPLETED_ABSENT), Window()),
+        (todo(COMPLETED_ABSENT, status_not("CANCELLED")), Window()),
+        (
+            todo(COMPLETED_ABSENT, status_not("CANCELLED"), status_not("completed")),
+            Window(open_only=True),
+        ),
+        (todo(COMPLETED_ABSENT, PropFilter(name="STATUS", absent=True)), Window(open_only=True)),
+        (CompFilter(name="VCALENDAR", comps=(CompFilter(name="VEVENT"),)), None),
+        (CompFilter(name="VCALENDAR", absent=True), None),
+    ],
+)
+def test_the_window_is_never_too_small(wanted: CompFilter, window: Window | None) -> None:
+    assert query.window(wanted) == window
+
+
+def test_only_bare_filters_are_certain() -> None:
+    assert query.is_certain(parsed('<C:comp-filter name="VTODO"/>'))
+    assert query.is_certain(parsed(""))
+    assert not query.is_certain(todo(COMPLETED_ABSENT))
+    assert not query.is_certain(parsed('<C:comp-filter name="VALARM"/>'))
+
+
+@pytest.mark.parametrize(
+    ("collation", "text", "value", "found"),
+    [
+        ("i;ascii-casemap", "ABC", "xabcx", True),
+        ("i;ascii-casemap", "Ä", "ä", False),
+        ("i;unicode-casemap", "Ä", "ä", True),
+        ("i;octet", "ABC", "abc", False),
+    ],
+)
+def test_collations_differ(collation: str, text: str, value: str, *, found: bool) -> None:
+    assert TextMatch(text=text, collation=collation, negate=False).holds(value) is found
+    assert TextMatch(text=text, collation=collation, negate=True).holds(value) is not found
+
+
+LINE = st.sampled_from(
+    [
+        "STATUS:NEEDS-ACTION",
+        "status:completed",
+        "STATUS;X-A=1:CANCELLED",
+        "COMPLETED:20260101T000000Z",
+        "SUMMARY:STATUS:x",
+        "DESCRIPTION:a\r\n STATUS:folded",
+        "DESCRIPTION:BEGIN:VTODO",
+        "X-END:VTODO",
+    ]
+)
+CHILD = st.sampled_from(
+    [
+        ("BEGIN:VALARM", "STATUS:INSIDE", "END:VALARM"),
+        ("begin:valarm", "STATUS:INSIDE", "end:valarm"),
+        ("BEGIN:A", "BEGIN:B", "STATUS:DEEP", "END:B", "END:A"),
+        ("BEGIN:A", "BEGIN:A", "STATUS:DEEP", "END:A", "STATUS:LESS", "END:A"),
+    ]
+)
+
+
+@given(
+    parts=st.lists(st.one_of(LINE.map(lambda line: (line,)), CHILD), max_size=6),
+    crlf=st.booleans(),
+)
+def test_the_short_way_finds_the_same_lines(*, parts: list[tuple[str, ...]], crlf: bool) -> None:
+    inner = [line for part in parts for line in part]
+    lines = ["BEGIN:VCALENDAR", "BEGIN:VTODO", "UID:1", *inner, "END:VTODO", "END:VCALENDAR", ""]
+    text = "\r\n".join(lines) if crlf else "\n".join(lines).replace("\r\n", "\n")
+    short = own_lines(text, frozenset({"STATUS", "COMPLETED"}))
+    component = contentline.parse(text).top[0].children[0]
+    long: dict[str, list[contentline.Line]] = {}
+    for raw in component.lines:
+        line = contentline.split(raw)
+        if line is not None and line.name in {"STATUS", "COMPLETED"}:
+            long.setdefault(line.name, []).append(line)
+    assert short is None or short == long
