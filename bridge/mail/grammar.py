@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 NO_SUBJECT: Final = "(no subject)"
 FIELDS_MAX: Final = 40
-"""Lines of a field block; what follows is text."""
+"""Lines of a field block, and marks of a subject; what is beyond is text."""
 
 _ANSWER: Final = re.compile(
     r"(?:(?:re|aw|fwd?|wg|antw|sv|vs|tr|rif|odp)(?:\[\d{1,3}\])?:|\[[^\[\]]{1,60}\])[ ]*",
     re.IGNORECASE,
 )
 _MARK: Final = re.compile(
-    r"(?:\A|[ ])(?:(due):([^ ]{1,40})|!(high|normal|low)|#([^ #@!]{1,64})|@([^ #@!]{1,64}))\Z",
+    r"(?:(due):([^ ]{1,40})|!(high|normal|low)|#([^ #@!]{1,64})|@([^ #@!]{1,64}))\Z",
     re.IGNORECASE,
 )
 _FIELD: Final = re.compile(
@@ -139,7 +139,11 @@ def _without_prefixes(subject: str) -> str:
 def _read_marks(subject: str, found: _Found) -> str:
     """Take the marks off the end of `subject`; one that is not understood ends the search."""
     rest = subject.rstrip()
-    while mark := _MARK.search(rest):
+    for _ in range(FIELDS_MAX):
+        before, _blank, word = rest.rpartition(" ")
+        mark = _MARK.match(word)
+        if mark is None:
+            break
         due, date_text, priority, tag, project = mark.groups()
         if due:
             understood = found.put("due", read_date(date_text, found.today, found.zone))
@@ -151,9 +155,9 @@ def _read_marks(subject: str, found: _Found) -> str:
             found.project = found.project or project
             understood = True
         if not understood:
-            found.unread.append(mark[0].strip())
+            found.unread.append(word)
             break
-        rest = rest[: mark.start()].rstrip()
+        rest = before.rstrip()
     return rest
 
 

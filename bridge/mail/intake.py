@@ -114,12 +114,13 @@ class Intake:
             recipients=(recipient.address,),
             pinned=_pinned(contact),
         )
-        opened = self._open(incoming, recipient, message, verdict, contact)
-        if isinstance(opened, Taken):
-            return opened
-        return self._finish(
-            opened, self._delivery.carry_out(opened, checks.decide(self._facts(opened)))
-        )
+        # One transaction: each has a price of its own, a flush to disk among it.
+        with self._gateway.directory.transaction():
+            opened = self._open(incoming, recipient, message, verdict, contact)
+            if isinstance(opened, Taken):
+                return opened
+            facts = self._facts(opened)
+        return self._finish(opened, self._delivery.carry_out(opened, checks.decide(facts)))
 
     def _open(
         self,
@@ -129,25 +130,23 @@ class Intake:
         verdict: Verdict,
         contact: Contact | None,
     ) -> Case | Taken:
-        """Record the mail and what it carries signed, in one transaction."""
+        """Record the mail and what it carries signed; the caller holds the transaction."""
         directory, now = self._gateway.directory, self._gateway.clock()
         arrival = self._arrival(incoming, recipient, message.content_digest, message.message_id)
         sight = KeySight.PINNED
-        with directory.transaction():
-            begun = directory.journal.begin(arrival, now)
-            if isinstance(begun, Seen) and not begun.unfinished:
-                return _repeated(begun.entry)
-            mail = origin = _id_of(begun)
-            if verdict.proven and verdict.digest is not None:
-                bound = directory.journal.bind(mail, verdict.digest, verdict.fingerprint)
-                if isinstance(bound, Seen):
-                    if not bound.unfinished:
-                        return self._replayed(incoming, mail, bound.entry)
-                    origin = bound.entry.id
-                if contact is not None:
-                    sight = directory.contacts.see_key(
-                        contact, PinKind.SMIME, verdict.fingerprint, now
-                    )
+        begun = directory.journal.begin(arrival, now)
+        if isinstance(begun, Seen) and not begun.unfinished:
+            return _repeated(begun.entry)
+        mail = origin = _id_of(begun)
+        if verdict.proven and verdict.digest is not None:
+            bound = directory.journal.bind(mail, verdict.digest, verdict.fingerprint)
+            if isinstance(bound, Seen):
+                if not bound.unfinished:
+                    return self._replayed(incoming, mail, bound.entry)
+                origin = bound.entry.id
+            if contact is not None:
+                key = verdict.fingerprint
+                sight = directory.contacts.see_key(contact, PinKind.SMIME, key, now)
         return Case(
             id=mail,
             origin=origin,
@@ -241,9 +240,10 @@ class Intake:
         refused = decision.kind is Kind.REJECT or decision.code == Standing.BLOCKED
         state = MailState.REJECTED if refused else MailState.COMMITTED
         outcome = outcome_of(case, result)
-        letters = self._letters(case, result)
+        letters: list[Letter] = []
         with directory.transaction():
             if directory.journal.finish(case.id, state, outcome, result_id=result.result_id):
+                letters = self._letters(case, result)
                 for letter in letters:
                     directory.outbox.put(letter, case.now)
         if letters:
