@@ -43,13 +43,16 @@ class House:
 
     now: datetime = START
     numbers: Iterator[int] = field(default_factory=seeded)
+    index: Index | None = None
 
     def __post_init__(self) -> None:
-        engine = open_index_memory()
-        engine.prepare_layout()
+        if self.index is None:
+            engine = open_index_memory()
+            engine.prepare_layout()
+            self.index = Index(engine)
         self.stores = Stores(
             log=MemoryLog(),
-            index=Index(engine),
+            index=self.index,
             blobs=MemoryBlobs(lambda: self.now),
             directory=open_memory(),
             events=MemoryEvents(),

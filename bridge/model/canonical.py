@@ -155,7 +155,12 @@ def signed_bytes(label: str, document: dict[str, Any]) -> bytes:
     `label` is one of ``TX1-patch``, ``TX1-entry``, ``TX1-message``, ``TX1-keys``,
     ``TX1-snapshot``.
     """
-    return label.encode() + b"\n" + canonical(unsigned(document))
+    return covered_bytes(label, canonical(unsigned(document)))
+
+
+def covered_bytes(label: str, data: bytes) -> bytes:
+    """Return what a signature covers where `data` is the document's canonical form."""
+    return label.encode() + b"\n" + data
 
 
 def unsigned(document: dict[str, Any]) -> dict[str, Any]:

@@ -47,18 +47,30 @@ def unsigned_head(
     patch: Patch, skipped: tuple[Skip, ...], project: ProjectState, ts: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return head (without ``sigs``) and body of the entry after `project`'s head."""
-    body = {"patch": patch.document, "skipped": [skip.document() for skip in skipped]}
-    head = {
+    body = body_of(patch, skipped)
+    return head_of(patch, canonical.hash_of(body), project, ts), body
+
+
+def body_of(patch: Patch, skipped: tuple[Skip, ...]) -> dict[str, Any]:
+    """Return the body of an entry: the patch, and what of it lost."""
+    return {"patch": patch.document, "skipped": [skip.document() for skip in skipped]}
+
+
+def head_of(patch: Patch, body: Digest, project: ProjectState, ts: str) -> dict[str, Any]:
+    """Return the head (without ``sigs``) of the entry after `project`'s head.
+
+    `body` is the hash of the entry's body.
+    """
+    return {
         "tx": 1,
         "type": "entry",
         "project": project.id,
         "seq": project.seq + 1,
         "prev": project.hash,
         "patch": patch.id,
-        "body": canonical.hash_of(body),
+        "body": body,
         "ts": ts,
     }
-    return head, body
 
 
 def read_entry(line: bytes) -> Entry:
@@ -68,6 +80,22 @@ def read_entry(line: bytes) -> Entry:
         Invalid: ``too-large``, ``bad-json`` or a code of `read_patch`.
     """
     document = canonical.parse(line, limit=MAX_LINE)
+    return entry_of(document)
+
+
+def read_own_entry(line: bytes) -> Entry:
+    """Return the entry in a line of a log that this program wrote and has checked once.
+
+    What is not looked at again (sizes, depth, doubled names) the chain covers: a line that
+    was changed since has another hash.
+
+    Raises:
+        Invalid: ``bad-json`` or a code of `read_patch`.
+    """
+    try:
+        document = canonical.parse_trusted(line)
+    except ValueError as error:
+        raise Invalid("bad-json", f"not a JSON document: {error}") from None
     return entry_of(document)
 
 

@@ -171,21 +171,23 @@ class Patch:
         return PatchId(value) if isinstance(value, str) else None
 
 
-def read_patch(document: dict[str, Any]) -> Patch:
+def read_patch(document: dict[str, Any], digest: Digest | None = None) -> Patch:
     """Return the patch in `document`, checked for form but not for signature or right.
+
+    `digest` is its hash where the caller has just computed it.
 
     Raises:
         Invalid: ``bad-json``, ``bad-op:<i>``, ``bad-subject``, ``too-large`` or ``too-many``.
     """
     try:
-        return _read(document)
+        return _read(document, digest or canonical.hash_of(document))
     except (KeyError, TypeError, AttributeError) as error:
         raise Invalid("bad-json", f"the patch lacks or misspells a member: {error}") from None
     except ValueError as error:
         raise Invalid("bad-json", f"the patch has a member it cannot have: {error}") from None
 
 
-def _read(document: dict[str, Any]) -> Patch:
+def _read(document: dict[str, Any], digest: Digest) -> Patch:
     if document["tx"] != 1 or document["type"] != "patch":
         raise Invalid("bad-json", "not a TX version 1 patch")
     project = parse_project(document["project"])
@@ -197,7 +199,7 @@ def _read(document: dict[str, Any]) -> Patch:
             raise Invalid("bad-subject", "the subject is no task and not the project") from None
     base = document["base"]
     return Patch(
-        id=PatchId(canonical.hash_of(document)),
+        id=PatchId(digest),
         project=project,
         subject=subject,
         replica=ReplicaId(_matching(_REPLICA, document["replica"], "replica")),

@@ -79,6 +79,9 @@ _HOMES = (
     .order_by(projects.c.name, projects.c.project)
 )
 _TASK = select(tasks.c.state).select_from(_joined).where(_of_project, tasks.c.hex == p("hex"))
+_FOUND = (
+    select(*_row, tasks.c.state).select_from(_joined).where(_of_project, tasks.c.hex == p("hex"))
+)
 _ROW_OF = select(*_row).select_from(_joined).where(_of_project, tasks.c.hex == p("hex"))
 _NAMED = select(*_row).select_from(_joined).where(_of_project, tasks.c.uid == p("uid"), _live)
 _ENTRY = select(*_entry).select_from(_entries).where(_of_project, entries.c.seq == p("seq"))
@@ -167,10 +170,18 @@ class Index:
         """Use `engine`, whose tables exist."""
         self._db = engine
         # Made once: building a statement costs more than running it.
-        columns = [column.name for column in tasks.columns if column.name != "tid"]
-        self._put_task = self._upsert(tasks, ["pid", "hex"], columns)
-        self._put_assignee = self._upsert(assignees, ["pid", "person", "hex"], ["active"])
-        self._move_project = projects.update().where(projects.c.pid == p("key"))
+        db = self._db
+        put = [column.name for column in tasks.columns if column.name != "tid"]
+        self._put_task = db.compiled(self._upsert(tasks, ["pid", "hex"], put), put)
+        people = [column.name for column in assignees.columns]
+        self._put_assignee = db.compiled(
+            self._upsert(assignees, ["pid", "person", "hex"], ["active"]), people
+        )
+        moved = [column.name for column in projects.columns if column.name != "pid"]
+        self._move_project = db.compiled(
+            projects.update().where(projects.c.pid == p("key")), [*moved, "key"]
+        )
+        self._add_entry = db.compiled(entries.insert(), [column.name for column in entries.columns])
         self._pids: dict[ProjectId, int] = {}
         self._members: dict[ProjectId, dict[str, str]] = {}
 
@@ -209,6 +220,14 @@ class Index:
         """Return the state of a task, deleted ones too."""
         row = self._db.one(_TASK, project=_project(task), hex=task_hex(task))
         return TaskState.unpack(task, json.loads(row[0])) if row else None
+
+    def found(self, task: TaskId) -> tuple[TaskState, TaskRow] | None:
+        """Return the state and the row of a task, deleted ones too."""
+        project = _project(task)
+        found = self._db.one(_FOUND, project=project, hex=task_hex(task))
+        if found is None:
+            return None
+        return TaskState.unpack(task, json.loads(found[-1])), _task_row(project, found[:-1])
 
     def row(self, project: ProjectId, href: str, viewer: Address | None = None) -> TaskRow | None:
         """Return the live task of that name."""
@@ -352,8 +371,10 @@ class Index:
                     project: self._put_project(connection, state)
                     for project, state in newest.items()
                 }
-                connection.execute(
-                    entries.insert(), [_entry_values(item, pids[item.project.id]) for item in batch]
+                self._db.run(
+                    connection,
+                    self._add_entry,
+                    [_entry_values(item, pids[item.project.id]) for item in batch],
                 )
                 self._put_tasks(connection, batch, pids)
         except Exception:
@@ -380,7 +401,7 @@ class Index:
             result = connection.execute(projects.insert().values(values))
             pid = result.inserted_primary_key[0] if result.inserted_primary_key else 0
         else:
-            connection.execute(self._move_project, {**values, "key": pid})
+            self._db.run(connection, self._move_project, [{**values, "key": pid}])
         self._pids[state.id] = pid
         self._put_members(connection, state, pid)
         return pid
@@ -405,10 +426,10 @@ class Index:
         if not newest:
             return
         values = [_task_values(item, pids[item.project.id]) for item in newest.values()]
-        connection.execute(self._put_task, values)
+        self._db.run(connection, self._put_task, values)
         people = [row for item in newest.values() for row in _assignees(item, pids)]
         if people:
-            connection.execute(self._put_assignee, people)
+            self._db.run(connection, self._put_assignee, people)
 
     def _upsert(self, table: Table, keys: list[str], columns: list[str]) -> Any:
         dialect = sqlite if self._db.engine.dialect.name == "sqlite" else postgresql

@@ -67,6 +67,9 @@ class IndexReader(Protocol):
     def task(self, task: TaskId) -> TaskState | None:
         """Return the state of a task, deleted ones too."""
 
+    def found(self, task: TaskId) -> tuple[TaskState, TaskRow] | None:
+        """Return the state and the row of a task, deleted ones too."""
+
     def row(self, project: ProjectId, href: str, viewer: Address | None = None) -> TaskRow | None:
         """Return the live task of that name."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
     from sqlalchemy.engine.interfaces import DBAPICursor
-    from sqlalchemy.sql import Select
+    from sqlalchemy.sql import ClauseElement, Select
 
 _CACHE_KIB: Final = 16 * 1024
 _BUSY_SECONDS: Final = 10.0
@@ -36,9 +36,14 @@ _BUSY_SECONDS: Final = 10.0
 class Statement:
     """A Core statement as text for the driver, with its parameters in order."""
 
-    def __init__(self, engine: Engine, statement: Select[Unpack[tuple[Any, ...]]]) -> None:
-        """Compile `statement`; its `bindparam` names become the arguments of `Reader.all`."""
-        compiled = statement.compile(dialect=engine.dialect)
+    def __init__(
+        self, engine: Engine, statement: ClauseElement, columns: Sequence[str] | None = None
+    ) -> None:
+        """Compile `statement`; its `bindparam` names become the arguments.
+
+        `columns` are those that an INSERT or UPDATE sets.
+        """
+        compiled: Any = statement.compile(dialect=engine.dialect, column_keys=columns)
         self.sql = str(compiled)
         self._order = tuple(compiled.positiontup or ())
         self._fixed = dict(compiled.params)
@@ -58,32 +63,48 @@ class IndexEngine:
         self.engine = engine
         self._local = threading.local()
         self._one_at_a_time = threading.RLock() if shared else None
-        self._prepared: dict[Select[Unpack[tuple[Any, ...]]], Statement] = {}
+        self._prepared: dict[Select[*tuple[Any, ...]], Statement] = {}
         self._open: list[Any] = []
         self._kept: list[Any] = []
         self._closing = threading.Lock()
 
-    def prepared(self, statement: Select[Unpack[tuple[Any, ...]]]) -> Statement:
+    def prepared(self, statement: Select[*tuple[Any, ...]]) -> Statement:
         """Return `statement` compiled; the same object is compiled once."""
         found = self._prepared.get(statement)
         if found is None:
             found = self._prepared[statement] = Statement(self.engine, statement)
         return found
 
-    def one(self, statement: Select[Unpack[tuple[Any, ...]]], **values: object) -> tuple[Any, ...] | None:
+    def compiled(self, statement: ClauseElement, columns: Sequence[str]) -> Statement:
+        """Return a writing statement that sets `columns`, for `run`."""
+        return Statement(self.engine, statement, columns)
+
+    def run(
+        self, connection: Connection, statement: Statement, rows: Sequence[dict[str, Any]]
+    ) -> None:
+        """Run a writing statement for each of `rows`, in the transaction of `connection`."""
+        cursor = connection.connection.cursor()
+        cursor.executemany(statement.sql, [statement.arguments(row) for row in rows])
+        cursor.close()
+
+    def one(self, statement: Select[*tuple[Any, ...]], **values: object) -> tuple[Any, ...] | None:
         """Return the first row, or None."""
         with self._cursor(statement, values) as cursor:
             row: tuple[Any, ...] | None = cursor.fetchone()
             return row
 
-    def all(self, statement: Select[Unpack[tuple[Any, ...]]], **values: object) -> Sequence[tuple[Any, ...]]:
+    def all(
+        self, statement: Select[*tuple[Any, ...]], **values: object
+    ) -> Sequence[tuple[Any, ...]]:
         """Return all rows."""
         with self._cursor(statement, values) as cursor:
             rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
             return rows
 
     @contextmanager
-    def _cursor(self, statement: Select[Unpack[tuple[Any, ...]]], values: dict[str, object]) -> Iterator[DBAPICursor]:
+    def _cursor(
+        self, statement: Select[*tuple[Any, ...]], values: dict[str, object]
+    ) -> Iterator[DBAPICursor]:
         prepared = self.prepared(statement)
         if self._one_at_a_time:
             with self._one_at_a_time:
@@ -126,7 +147,7 @@ class IndexEngine:
         try:
             with lock, self.engine.begin() as connection:
                 yield connection
-        except DBAPIError as error:
+        except (DBAPIError, self.engine.dialect.loaded_dbapi.Error) as error:
             raise _unavailable(error) from error
 
     def prepare_layout(self) -> bool:

@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Raised with each change of a table or of what a row holds."""
 
 metadata = MetaData()
@@ -68,8 +68,9 @@ tasks = Table(
     Column("text", Text, nullable=False),
     Column("state", Text, nullable=False),
     UniqueConstraint("pid", "hex", name="task_hex"),
-    Index("task_href", "pid", "href"),
-    Index("task_uid", "pid", "uid"),
+    # With every column of the condition, or SQLite takes an index of fewer (task_due).
+    Index("task_href", "pid", "href", "deleted"),
+    Index("task_uid", "pid", "uid", "deleted"),
     # Covers syncs and listings, so that they do not touch the rows with the texts.
     Index("task_seq", "pid", "seq", "deleted", "href", "etag", "size", "modified"),
     Index("task_due", "pid", "deleted", "is_open", "last_due"),
@@ -97,6 +98,6 @@ entries = Table(
     Column("via", Text, nullable=False),
     Column("ts", Text, nullable=False),
     Column("place", Text, nullable=False),
-    Index("entry_patch", "patch"),
+    Index("entry_patch", "patch", "pid"),
     Index("entry_task", "pid", "hex", "seq"),
 )

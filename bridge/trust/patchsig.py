@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from bridge.errors import Misconfigured
-from bridge.model.canonical import signed_bytes
+from bridge.model.canonical import canonical, covered_bytes, signed_bytes, unsigned
 from bridge.model.ids import Domain, KeyId, domain_of
 from bridge.model.patch import Key
 
@@ -77,7 +77,11 @@ class DomainKey:
 
     def sign(self, label: str, document: dict[str, Any]) -> dict[str, Any]:
         """Return `document` with this key's signature as its only one."""
-        signature = b64(self.private.sign(signed_bytes(label, document)))
+        return self.sign_canonical(label, document, canonical(unsigned(document)))
+
+    def sign_canonical(self, label: str, document: dict[str, Any], data: bytes) -> dict[str, Any]:
+        """Return `document` signed, where `data` is its canonical form without ``sigs``."""
+        signature = b64(self.private.sign(covered_bytes(label, data)))
         return {**document, "sigs": [{"alg": "ed25519", "kid": self.id, "sig": signature}]}
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from bridge.errors import Corrupt, Invalid
 from bridge.model.ids import TaskId
-from bridge.model.log import chain_damage, read_entry
+from bridge.model.log import chain_damage, read_own_entry
 from bridge.model.merge import apply
 from bridge.model.state import ProjectState
 from bridge.store.rows import Applied, task_row
@@ -60,7 +60,7 @@ def catch_up(
 
 def _entry(line: bytes, state: ProjectState) -> Entry:
     try:
-        return read_entry(line)
+        return read_own_entry(line)
     except Invalid as error:
         raise Corrupt(
             "bad-line",

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from bridge.errors import Invalid
-from bridge.model.canonical import hash_of
-from bridge.model.ids import ZERO_HASH, Digest, TaskId, domain_of, project_of
-from bridge.model.log import MAX_LINE, Entry, read_entry, unsigned_head
+from bridge.model.canonical import canonical
+from bridge.model.ids import ZERO_HASH, Digest, TaskId, digest_of, domain_of, project_of
+from bridge.model.log import MAX_LINE, Entry, body_of, head_of, read_own_entry
 from bridge.model.merge import Accepted, Duplicate, Refusal, apply, decide
 from bridge.model.patch import MAX_PATCH, read_patch
 from bridge.model.state import ProjectState
@@ -89,6 +89,8 @@ class Stage:
     batch: Layer
     cached: Layer
     mine: Layer = field(default_factory=Layer)
+    missing: set[TaskId] = field(default_factory=set)
+    """Tasks that the index does not have: asked once for each command."""
 
     # -- the view ------------------------------------------------------------------------
 
@@ -106,11 +108,14 @@ class Stage:
         for layer in (self.mine, self.batch, self.cached):
             if task in layer.tasks:
                 return layer.tasks[task]
-        state, row = self.index.task(task), self.index.row_of(task)
-        if state is None or row is None:
+        if task in self.missing:
             return None
-        self.cached.tasks[task] = (state, row)
-        return state, row
+        found = self.index.found(task)
+        if found is None:
+            self.missing.add(task)
+            return None
+        self.cached.tasks[task] = found
+        return found
 
     def task(self, task: TaskId) -> TaskState | None:
         """Return a task's state, deleted ones too."""
@@ -144,7 +149,7 @@ class Stage:
             rows += page
             before = page[-1].seq
         for row in reversed(rows):
-            yield read_entry(self.log.read_at(project, row.place))
+            yield read_own_entry(self.log.read_at(project, row.place))
         yield from (made.entry for made in self.batch.made if made.entry.patch.subject == task)
 
     # -- the ledger of `decide` ----------------------------------------------------------
@@ -170,8 +175,9 @@ class Stage:
             at=ts,
             nonce=b64(self.random_bytes(_NONCE)),
         )
-        patch = read_patch(self.key.sign(PATCH, document))
-        return self.admit(patch, project, ts)
+        data = canonical(document)
+        signed = self.key.sign_canonical(PATCH, document, data)
+        return self.admit(read_patch(signed, digest_of(data)), project, ts)
 
     def admit(self, patch: Patch, project: ProjectState, ts: str) -> Made | Refused:
         """Judge a signed patch and make its entry."""
@@ -194,20 +200,24 @@ class Stage:
         task: TaskState | None,
         ts: str,
     ) -> Made:
-        unsigned, body = unsigned_head(patch, verdict.skipped, project, ts)
-        head = self.key.sign(ENTRY, unsigned)
+        body = body_of(patch, verdict.skipped)
+        body_data = canonical(body)
+        unsigned = head_of(patch, digest_of(body_data), project, ts)
+        data = canonical(unsigned)
+        head = self.key.sign_canonical(ENTRY, unsigned, data)
         entry = Entry(
             project=project.id,
             seq=project.seq + 1,
             prev=project.hash,
-            hash=hash_of(head),
+            hash=digest_of(data),
             ts=ts,
             patch=patch,
             skipped=verdict.skipped,
             head=head,
             body=body,
         )
-        line = entry.line
+        # `Entry.line` from the parts that are canonical already.
+        line = b'{"body":' + body_data + b',"head":' + canonical(head) + b"}"
         if len(line) > min(MAX_LINE, 2 * MAX_PATCH):
             raise Invalid("too-large", f"a change has at most {MAX_PATCH} bytes", limit=MAX_PATCH)
         made = self.after(entry, line, project, task)
