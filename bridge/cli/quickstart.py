@@ -47,6 +47,8 @@ _SMTP_SECONDS: Final = 30.0
 _COMMAND_SECONDS: Final = 60.0
 _EVENTS: Final = 200
 _LINE_LENGTH: Final = 200
+_WIDTH: Final = 100
+"""Columns where the output is no terminal."""
 
 
 @click.command(cls=Command)
@@ -117,7 +119,8 @@ class _Tour:
         self._example = example
         self._web = web
         self._mail = mail
-        self._console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        width = None if sys.stdout.isatty() else _WIDTH
+        self._console = Console(highlight=False, width=width)
         self._number = 0
 
     def run(self, *, once: bool) -> None:
@@ -140,13 +143,12 @@ class _Tour:
         self._console.print(Text(f"{self._number}. {title}", style="bold"))
 
     def _note(self, text: str, style: str = "") -> None:
-        self._console.print(Text(f"   {plain(text)}", style=style))
+        self._console.print(Text(f"   {plain(text)}", style=style), soft_wrap=True)
 
     def _facts(self, facts: Mapping[str, object]) -> None:
-        rows = Table.grid(padding=(0, 2))
         for name, value in facts.items():
-            rows.add_row(Text(f"   {name}", style="cyan"), Text(plain(str(value))))
-        self._console.print(rows)
+            line = Text.assemble((f"   {name:<12}", "cyan"), plain(str(value)))
+            self._console.print(line, soft_wrap=True)
 
     # -- setting up ----------------------------------------------------------------------
 
@@ -155,7 +157,7 @@ class _Tour:
         self._example.prepare(app.clock())
         self._command("init", "--domain", DOMAIN, "--yes")
         password = self._alice()
-        self._bob()
+        self._command("contact", "add", ALICE, BOB)
         self._note(f"{BOB} is on another domain; a test authority issued his certificate")
         return load(self._example.config), password
 
@@ -172,11 +174,6 @@ class _Tour:
         password = str(made["password"])
         self._example.keep_password(password)
         return password
-
-    def _bob(self) -> None:
-        contacts = json.loads(self._command("contact", "list", ALICE, "--json", quiet=True))
-        if not any(contact["address"] == BOB for contact in contacts):
-            self._command("contact", "add", ALICE, BOB)
 
     def _command(self, *arguments: str, quiet: bool = False) -> str:
         """Run a command of this program and return what it prints.
@@ -264,7 +261,7 @@ class _Tour:
                 "patch": patch.id,
                 "author": f"{patch.author} via {patch.via}",
                 "proof": " ".join(f"{name}={value}" for name, value in evidence[0].items()),
-                "signed by": " ".join(found.head.get("sigs", {})),
+                "signed by": " ".join(one["kid"] for one in found.head.get("sigs", [])),
             }
         )
         for key, value in _set_by(patch.ops):
