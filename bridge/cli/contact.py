@@ -131,7 +131,7 @@ def list_(user: Address, as_json: bool) -> None:
     if as_json:
         document({"contacts": [_described(one) for one in contacts], "lists": lists})
         return
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             one.address,
             "key changed" if one.key_changed else one.acquaintance,
