@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bridge.model.ids import ZERO_HASH, Address, Digest, PatchId, ProjectId, TaskId, task_hex
 from bridge.model.patch import Role, Via
 from bridge.model.state import ASSIGNEE, ProjectState, TaskState
 from bridge.store import Place
+from bridge.store import index_statements as statements
 from bridge.store.index_contract import Changes, Window
 from bridge.store.index_tables import assignees, entries, members, projects, tasks
 from bridge.store.rows import Applied, EntryRow, Listed, ProjectCard, TaskRow
@@ -25,142 +26,6 @@ if TYPE_CHECKING:
 
 _UNBOUNDED: Final = 2**62
 _HREFS_A_SELECT: Final = 500
-_NAMESAKES: Final = 10
-
-p = bindparam
-_of_project = projects.c.project == p("project")
-_joined = tasks.join(projects, tasks.c.pid == projects.c.pid)
-_seen = _joined.join(
-    assignees,
-    (assignees.c.pid == tasks.c.pid)
-    & (assignees.c.hex == tasks.c.hex)
-    & (assignees.c.person == p("viewer")),
-)
-_row = (
-    tasks.c.hex,
-    tasks.c.seq,
-    tasks.c.href,
-    tasks.c.uid,
-    tasks.c.etag,
-    tasks.c.text,
-    tasks.c.deleted,
-    tasks.c.created,
-    tasks.c.modified,
-)
-_listed = (tasks.c.href, tasks.c.etag, tasks.c.seq, tasks.c.size, tasks.c.modified)
-_live = tasks.c.deleted.is_(False)
-_entry = (
-    projects.c.project,
-    entries.c.seq,
-    entries.c.hash,
-    entries.c.patch,
-    entries.c.hex,
-    entries.c.author,
-    entries.c.via,
-    entries.c.ts,
-    entries.c.place,
-)
-_entries = entries.join(projects, entries.c.pid == projects.c.pid)
-
-_HEAD = select(projects.c.seq).where(_of_project)
-_STATE = select(projects.c.state).where(_of_project)
-_PROJECTS = select(projects.c.project).order_by(projects.c.project)
-_HOMES = (
-    select(
-        projects.c.project,
-        members.c.role,
-        projects.c.seq,
-        projects.c.name,
-        projects.c.color,
-        projects.c.archived,
-    )
-    .select_from(members.join(projects, members.c.pid == projects.c.pid))
-    .where(members.c.person == p("person"))
-    .order_by(projects.c.name, projects.c.project)
-)
-_TASK = select(tasks.c.state).select_from(_joined).where(_of_project, tasks.c.hex == p("hex"))
-_FOUND = (
-    select(*_row, tasks.c.state).select_from(_joined).where(_of_project, tasks.c.hex == p("hex"))
-)
-_ROW_OF = select(*_row).select_from(_joined).where(_of_project, tasks.c.hex == p("hex"))
-_NAMED = select(*_row).select_from(_joined).where(_of_project, tasks.c.uid == p("uid"), _live)
-_ENTRY = select(*_entry).select_from(_entries).where(_of_project, entries.c.seq == p("seq"))
-_POSITION = (
-    select(entries.c.seq).select_from(_entries).where(entries.c.patch == p("patch"), _of_project)
-)
-_FIND = (
-    select(*_entry)
-    .select_from(_entries)
-    .where(entries.c.patch >= p("low"), entries.c.patch < p("high"))
-    .limit(_NAMESAKES)
-)
-_HASH = select(entries.c.hash).select_from(_entries).where(_of_project, entries.c.seq == p("seq"))
-_history = (
-    select(*_entry)
-    .select_from(_entries)
-    .where(_of_project, entries.c.seq < p("before"))
-    .order_by(entries.c.seq.desc())
-    .limit(p("limit"))
-)
-_HISTORY = _history
-_HISTORY_OF = _history.where(entries.c.hex == p("hex"))
-_COUNT = (
-    select(func.count(), func.count().filter(tasks.c.is_open))
-    .select_from(_joined)
-    .where(_of_project, _live)
-)
-
-
-class _ForViewer:
-    """One statement for those who see all, and the same for those who see what is theirs."""
-
-    def __init__(self, build: Any) -> None:
-        self.all = build(_joined, ())
-        self.own = build(_seen, (assignees.c.active.is_(True),))
-
-
-_ROW = _ForViewer(
-    lambda source, more: (
-        select(*_row)
-        .select_from(source)
-        .where(_of_project, tasks.c.href == p("href"), _live, *more)
-    )
-)
-_ROWS = _ForViewer(
-    lambda source, more: (
-        select(*_row)
-        .select_from(source)
-        .where(_of_project, tasks.c.href.in_(p("hrefs", expanding=True)), _live, *more)
-    )
-)
-_LISTING = _ForViewer(
-    lambda source, more: select(*_listed).select_from(source).where(_of_project, _live, *more)
-)
-
-
-def _window(source: Any, more: Any) -> Any:
-    overlaps = (tasks.c.last_due >= p("start")) & (tasks.c.first_start <= p("end"))
-    wanted = tasks.c.recurring | overlaps
-    return select(*_row).select_from(source).where(_of_project, _live, wanted, *more)
-
-
-_WINDOW = _ForViewer(_window)
-_WINDOW_OPEN = _ForViewer(lambda source, more: _window(source, (tasks.c.is_open.is_(True), *more)))
-_changed = (*_listed, tasks.c.deleted)
-_CHANGES = (
-    select(*_changed)
-    .select_from(_joined)
-    .where(_of_project, tasks.c.seq > p("after"))
-    .order_by(tasks.c.seq)
-    .limit(p("limit"))
-)
-_CHANGES_OWN = (
-    select(*_listed, tasks.c.deleted | ~assignees.c.active)
-    .select_from(_seen)
-    .where(_of_project, tasks.c.seq > p("after"))
-    .order_by(tasks.c.seq)
-    .limit(p("limit"))
-)
 
 
 class Index:
@@ -179,7 +44,7 @@ class Index:
         )
         moved = [column.name for column in projects.columns if column.name != "pid"]
         self._move_project = db.compiled(
-            projects.update().where(projects.c.pid == p("key")), [*moved, "key"]
+            projects.update().where(projects.c.pid == bindparam("key")), [*moved, "key"]
         )
         self._add_entry = db.compiled(entries.insert(), [column.name for column in entries.columns])
         self._pids: dict[ProjectId, int] = {}
@@ -189,7 +54,7 @@ class Index:
 
     def projects(self) -> Iterator[ProjectId]:
         """Yield every project of this store."""
-        for (project,) in self._db.all(_PROJECTS):
+        for (project,) in self._db.all(statements.PROJECTS):
             yield ProjectId(project)
 
     def homes(self, user: Address) -> tuple[ProjectCard, ...]:
@@ -203,28 +68,30 @@ class Index:
                 color=color,
                 archived=bool(archived),
             )
-            for project, role, seq, name, color, archived in self._db.all(_HOMES, person=user)
+            for project, role, seq, name, color, archived in self._db.all(
+                statements.HOMES, person=user
+            )
         )
 
     def project(self, project: ProjectId) -> ProjectState | None:
         """Return the state of a project at the index's position."""
-        row = self._db.one(_STATE, project=project)
+        row = self._db.one(statements.STATE, project=project)
         return ProjectState.unpack(project, json.loads(row[0])) if row else None
 
     def head(self, project: ProjectId) -> int:
         """Return the position of the newest entry; 0 for none. One row is read."""
-        row = self._db.one(_HEAD, project=project)
+        row = self._db.one(statements.HEAD, project=project)
         return int(row[0]) if row else 0
 
     def task(self, task: TaskId) -> TaskState | None:
         """Return the state of a task, deleted ones too."""
-        row = self._db.one(_TASK, project=_project(task), hex=task_hex(task))
+        row = self._db.one(statements.TASK, project=_project(task), hex=task_hex(task))
         return TaskState.unpack(task, json.loads(row[0])) if row else None
 
     def found(self, task: TaskId) -> tuple[TaskState, TaskRow] | None:
         """Return the state and the row of a task, deleted ones too."""
         project = _project(task)
-        found = self._db.one(_FOUND, project=project, hex=task_hex(task))
+        found = self._db.one(statements.FOUND, project=project, hex=task_hex(task))
         if found is None:
             return None
         return TaskState.unpack(task, json.loads(found[-1])), _task_row(project, found[:-1])
@@ -232,16 +99,16 @@ class Index:
     def row(self, project: ProjectId, href: str, viewer: Address | None = None) -> TaskRow | None:
         """Return the live task of that name."""
         found = (
-            self._db.one(_ROW.all, project=project, href=href)
+            self._db.one(statements.ROW.all, project=project, href=href)
             if viewer is None
-            else self._db.one(_ROW.own, project=project, href=href, viewer=viewer)
+            else self._db.one(statements.ROW.own, project=project, href=href, viewer=viewer)
         )
         return _task_row(project, found) if found else None
 
     def row_of(self, task: TaskId) -> TaskRow | None:
         """Return the row of a task, deleted ones too."""
         project = _project(task)
-        found = self._db.one(_ROW_OF, project=project, hex=task_hex(task))
+        found = self._db.one(statements.ROW_OF, project=project, hex=task_hex(task))
         return _task_row(project, found) if found else None
 
     def rows(
@@ -259,7 +126,7 @@ class Index:
     def _rows(
         self, project: ProjectId, hrefs: list[str], viewer: Address | None
     ) -> Iterator[TaskRow]:
-        statement = _ROWS.all if viewer is None else _ROWS.own
+        statement = statements.ROWS.all if viewer is None else statements.ROWS.own
         values = {"project": project, "hrefs": hrefs, "viewer": viewer}
         if viewer is None:
             del values["viewer"]
@@ -269,15 +136,15 @@ class Index:
 
     def named(self, project: ProjectId, uid: str) -> TaskRow | None:
         """Return the live task with an iCalendar UID."""
-        found = self._db.one(_NAMED, project=project, uid=uid)
+        found = self._db.one(statements.NAMED, project=project, uid=uid)
         return _task_row(project, found) if found else None
 
     def listing(self, project: ProjectId, viewer: Address | None = None) -> Iterator[Listed]:
         """Yield the live members without their texts."""
         rows = (
-            self._db.all(_LISTING.all, project=project)
+            self._db.all(statements.LISTING.all, project=project)
             if viewer is None
-            else self._db.all(_LISTING.own, project=project, viewer=viewer)
+            else self._db.all(statements.LISTING.own, project=project, viewer=viewer)
         )
         for href, etag, seq, size, modified in rows:
             yield Listed(href=href, etag=etag, seq=seq, size=size, modified=modified)
@@ -286,7 +153,7 @@ class Index:
         self, project: ProjectId, window: Window, viewer: Address | None = None
     ) -> Iterator[TaskRow]:
         """Yield the live tasks that may match `window`."""
-        form = _WINDOW_OPEN if window.open_only else _WINDOW
+        form = statements.WINDOW_OPEN if window.open_only else statements.WINDOW
         bounds = {
             "start": -_UNBOUNDED if window.start is None else window.start,
             "end": _UNBOUNDED if window.end is None else window.end,
@@ -306,10 +173,10 @@ class Index:
         # The head first: what is committed in between is then told twice, never lost.
         head = self.head(project)
         rows = (
-            self._db.all(_CHANGES, project=project, after=after, limit=limit + 1)
+            self._db.all(statements.CHANGES, project=project, after=after, limit=limit + 1)
             if viewer is None
             else self._db.all(
-                _CHANGES_OWN, project=project, after=after, limit=limit + 1, viewer=viewer
+                statements.CHANGES_OWN, project=project, after=after, limit=limit + 1, viewer=viewer
             )
         )
         more = len(rows) > limit
@@ -321,7 +188,7 @@ class Index:
 
     def entry(self, project: ProjectId, seq: int) -> EntryRow | None:
         """Return the facts of one entry."""
-        row = self._db.one(_ENTRY, project=project, seq=seq)
+        row = self._db.one(statements.ENTRY, project=project, seq=seq)
         return _entry_row(row) if row else None
 
     def history(
@@ -330,34 +197,40 @@ class Index:
         """Return the newest entries first; of one task, or of the whole project."""
         before = _UNBOUNDED if before is None else before
         rows = (
-            self._db.all(_HISTORY, project=project, before=before, limit=limit)
+            self._db.all(statements.HISTORY, project=project, before=before, limit=limit)
             if task is None
             else self._db.all(
-                _HISTORY_OF, project=project, before=before, limit=limit, hex=task_hex(task)
+                statements.HISTORY_OF,
+                project=project,
+                before=before,
+                limit=limit,
+                hex=task_hex(task),
             )
         )
         return tuple(_entry_row(row) for row in rows)
 
     def position_of(self, project: ProjectId, patch: PatchId) -> int | None:
         """Return the position of the entry that holds `patch`."""
-        row = self._db.one(_POSITION, project=project, patch=patch)
+        row = self._db.one(statements.POSITION, project=project, patch=patch)
         return int(row[0]) if row else None
 
     def find_patch(self, prefix: str) -> tuple[EntryRow, ...]:
         """Return up to 10 entries whose patch id's hex starts with `prefix`."""
         low = f"sha256:{prefix.removeprefix('sha256:').lower()}"
-        return tuple(_entry_row(row) for row in self._db.all(_FIND, low=low, high=low + "g"))
+        return tuple(
+            _entry_row(row) for row in self._db.all(statements.FIND, low=low, high=low + "g")
+        )
 
     def hash_at(self, project: ProjectId, seq: int) -> Digest | None:
         """Return the hash of the entry at `seq`; the zero hash at 0."""
         if seq == 0:
             return ZERO_HASH
-        row = self._db.one(_HASH, project=project, seq=seq)
+        row = self._db.one(statements.HASH, project=project, seq=seq)
         return Digest(row[0]) if row else None
 
     def count(self, project: ProjectId) -> tuple[int, int]:
         """Return how many live tasks there are, and how many of them are open."""
-        row = self._db.one(_COUNT, project=project)
+        row = self._db.one(statements.COUNT, project=project)
         return (int(row[0]), int(row[1])) if row else (0, 0)
 
     # -- writing: the worker alone -------------------------------------------------------

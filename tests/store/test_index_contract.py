@@ -11,7 +11,7 @@ from house import ALICE, BOB, CAROL, HOME, TEAM, House, actor
 
 from bridge.model.ids import PatchId, task_id
 from bridge.model.patch import Role
-from bridge.store import index as statements
+from bridge.store import index_statements as statements
 from bridge.store.index import Index
 from bridge.store.index_contract import Window
 from bridge.store.index_engine import (
@@ -197,15 +197,15 @@ def test_forgetting_a_project_leaves_the_others(house: House) -> None:
 @pytest.mark.parametrize(
     ("name", "path"),
     [
-        ("_ROW.all", "task_href (pid=? AND href=? AND deleted=?)"),
-        ("_ROW.own", "task_href (pid=? AND href=? AND deleted=?)"),
-        ("_NAMED", "task_uid (pid=? AND uid=? AND deleted=?)"),
-        ("_FOUND", "(pid=? AND hex=?)"),
-        ("_CHANGES", "COVERING INDEX task_seq (pid=? AND seq>?)"),
-        ("_LISTING.all", "COVERING INDEX task_seq"),
-        ("_POSITION", "entry_patch (patch=? AND pid=?)"),
-        ("_HISTORY_OF", "entry_task (pid=? AND hex=? AND seq<?)"),
-        ("_HEAD", "(project=?)"),
+        ("ROW.all", "task_href (pid=? AND href=? AND deleted=?)"),
+        ("ROW.own", "task_href (pid=? AND href=? AND deleted=?)"),
+        ("NAMED", "task_uid (pid=? AND uid=? AND deleted=?)"),
+        ("FOUND", "(pid=? AND hex=?)"),
+        ("CHANGES", "COVERING INDEX task_seq (pid=? AND seq>?)"),
+        ("LISTING.all", "COVERING INDEX task_seq"),
+        ("POSITION", "entry_patch (patch=? AND pid=?)"),
+        ("HISTORY_OF", "entry_task (pid=? AND hex=? AND seq<?)"),
+        ("HEAD", "(project=?)"),
     ],
 )
 def test_an_everyday_read_uses_an_index_for_its_whole_condition(name: str, path: str) -> None:

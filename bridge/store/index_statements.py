@@ -1,0 +1,150 @@
+"""The index's reading statements, written once in SQLAlchemy Core.
+
+`ForViewer` holds one statement twice: for those who see all of a project, and for those
+who see what is assigned to them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import bindparam, func, select
+
+from bridge.store.index_tables import assignees, entries, members, projects, tasks
+
+_NAMESAKES: Final = 10
+
+p = bindparam
+_of_project = projects.c.project == p("project")
+_joined = tasks.join(projects, tasks.c.pid == projects.c.pid)
+_seen = _joined.join(
+    assignees,
+    (assignees.c.pid == tasks.c.pid)
+    & (assignees.c.hex == tasks.c.hex)
+    & (assignees.c.person == p("viewer")),
+)
+_row = (
+    tasks.c.hex,
+    tasks.c.seq,
+    tasks.c.href,
+    tasks.c.uid,
+    tasks.c.etag,
+    tasks.c.text,
+    tasks.c.deleted,
+    tasks.c.created,
+    tasks.c.modified,
+)
+_listed = (tasks.c.href, tasks.c.etag, tasks.c.seq, tasks.c.size, tasks.c.modified)
+_live = tasks.c.deleted.is_(False)
+_entry = (
+    projects.c.project,
+    entries.c.seq,
+    entries.c.hash,
+    entries.c.patch,
+    entries.c.hex,
+    entries.c.author,
+    entries.c.via,
+    entries.c.ts,
+    entries.c.place,
+)
+_entries = entries.join(projects, entries.c.pid == projects.c.pid)
+
+HEAD = select(projects.c.seq).where(_of_project)
+STATE = select(projects.c.state).where(_of_project)
+PROJECTS = select(projects.c.project).order_by(projects.c.project)
+HOMES = (
+    select(
+        projects.c.project,
+        members.c.role,
+        projects.c.seq,
+        projects.c.name,
+        projects.c.color,
+        projects.c.archived,
+    )
+    .select_from(members.join(projects, members.c.pid == projects.c.pid))
+    .where(members.c.person == p("person"))
+    .order_by(projects.c.name, projects.c.project)
+)
+TASK = select(tasks.c.state).select_from(_joined).where(_of_project, tasks.c.hex == p("hex"))
+FOUND = (
+    select(*_row, tasks.c.state).select_from(_joined).where(_of_project, tasks.c.hex == p("hex"))
+)
+ROW_OF = select(*_row).select_from(_joined).where(_of_project, tasks.c.hex == p("hex"))
+NAMED = select(*_row).select_from(_joined).where(_of_project, tasks.c.uid == p("uid"), _live)
+ENTRY = select(*_entry).select_from(_entries).where(_of_project, entries.c.seq == p("seq"))
+POSITION = (
+    select(entries.c.seq).select_from(_entries).where(entries.c.patch == p("patch"), _of_project)
+)
+FIND = (
+    select(*_entry)
+    .select_from(_entries)
+    .where(entries.c.patch >= p("low"), entries.c.patch < p("high"))
+    .limit(_NAMESAKES)
+)
+HASH = select(entries.c.hash).select_from(_entries).where(_of_project, entries.c.seq == p("seq"))
+_history = (
+    select(*_entry)
+    .select_from(_entries)
+    .where(_of_project, entries.c.seq < p("before"))
+    .order_by(entries.c.seq.desc())
+    .limit(p("limit"))
+)
+HISTORY = _history
+HISTORY_OF = _history.where(entries.c.hex == p("hex"))
+COUNT = (
+    select(func.count(), func.count().filter(tasks.c.is_open))
+    .select_from(_joined)
+    .where(_of_project, _live)
+)
+
+
+class ForViewer:
+    """One statement for those who see all, and the same for those who see what is theirs."""
+
+    def __init__(self, build: Any) -> None:
+        self.all = build(_joined, ())
+        self.own = build(_seen, (assignees.c.active.is_(True),))
+
+
+ROW = ForViewer(
+    lambda source, more: (
+        select(*_row)
+        .select_from(source)
+        .where(_of_project, tasks.c.href == p("href"), _live, *more)
+    )
+)
+ROWS = ForViewer(
+    lambda source, more: (
+        select(*_row)
+        .select_from(source)
+        .where(_of_project, tasks.c.href.in_(p("hrefs", expanding=True)), _live, *more)
+    )
+)
+LISTING = ForViewer(
+    lambda source, more: select(*_listed).select_from(source).where(_of_project, _live, *more)
+)
+
+
+def _window(source: Any, more: Any) -> Any:
+    overlaps = (tasks.c.last_due >= p("start")) & (tasks.c.first_start <= p("end"))
+    wanted = tasks.c.recurring | overlaps
+    return select(*_row).select_from(source).where(_of_project, _live, wanted, *more)
+
+
+WINDOW = ForViewer(_window)
+WINDOW_OPEN = ForViewer(lambda source, more: _window(source, (tasks.c.is_open.is_(True), *more)))
+_changed = (*_listed, tasks.c.deleted)
+CHANGES = (
+    select(*_changed)
+    .select_from(_joined)
+    .where(_of_project, tasks.c.seq > p("after"))
+    .order_by(tasks.c.seq)
+    .limit(p("limit"))
+)
+CHANGES_OWN = (
+    select(*_listed, tasks.c.deleted | ~assignees.c.active)
+    .select_from(_seen)
+    .where(_of_project, tasks.c.seq > p("after"))
+    .order_by(tasks.c.seq)
+    .limit(p("limit"))
+)
