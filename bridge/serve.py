@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack
+from datetime import timedelta
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +42,9 @@ log = logging.getLogger(__name__)
 PLUGINS: Final = "bridge.plugins"
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 30.0
+_UPKEEP_SECONDS: Final = 3600.0
+_KEPT_AFTER_END: Final = timedelta(days=30)
+"""How long the preview of a request that ended is kept."""
 
 
 def serve(config: Config, announce: Callable[[str], None], *, config_file: Path | None) -> None:
@@ -76,6 +80,8 @@ def serve(config: Config, announce: Callable[[str], None], *, config_file: Path 
         front = wsgi.Front(caldav(running, config), health_of(running, worker, mail))
         helpers = HttpProcesses(config, config_file)
         listener = Listener(front, config.http, lambda: _ready(config, door, helpers, announce))
+        upkeep = Upkeep(running)
+        stack.callback(upkeep.stop)
         watchdog = Watchdog(worker)
         stack.callback(watchdog.stop)
         stack.callback(helpers.stop)
@@ -208,6 +214,42 @@ class HttpProcesses:
                 process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+class Upkeep:
+    """Ends requests whose time is over and empties old ones (tx-protocol section 16)."""
+
+    def __init__(self, running: app.Running) -> None:
+        """Start: once now, then every hour."""
+        self._gateway = running.gateway
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after what is being done."""
+        self._stop.set()
+        self._thread.join(_STOP_SECONDS)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._once()
+            except BridgeError as error:
+                log.warning("upkeep will be tried again: %s", error)
+            if self._stop.wait(_UPKEEP_SECONDS):
+                return
+
+    def _once(self) -> None:
+        gateway = self._gateway
+        now = gateway.clock()
+        while ended := gateway.directory.requests.expire(now):
+            events = [
+                {"event": "expired", "request": str(request.id), "sender": request.sender}
+                for request in ended
+            ]
+            gateway.events.append(now, events)
+        gateway.directory.requests.trim(now - _KEPT_AFTER_END)
 
 
 class Watchdog:

@@ -102,6 +102,7 @@ class ForViewer:
     """One statement for those who see all, and the same for those who see what is theirs."""
 
     def __init__(self, build: Any) -> None:
+        """Write both by `build(source, conditions)`."""
         self.all = build(_joined, ())
         self.own = build(_seen, (assignees.c.active.is_(True),))
 
