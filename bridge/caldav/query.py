@@ -24,7 +24,7 @@ from bridge.wire.vtodo_read import zones
 from bridge.wire.vtodo_table import unescape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from xml.etree.ElementTree import Element
 
     from bridge.wire.contentline import Component, Line
@@ -296,14 +296,24 @@ class _Task:
         return caldate.epoch(text, zones(self.keys)) if text else None
 
 
-def matches(wanted: CompFilter, text: str) -> bool:
-    """Tell whether the task with this text passes the filter."""
-    task = _Task(text)
+def tester(wanted: CompFilter) -> Callable[[str], bool]:
+    """Return the test of one task's text: what the filter alone decides is decided once."""
     plain = _plain_props(wanted)
-    if plain is not None:
-        lines = own_lines(text, frozenset(prop.name for prop in plain))
-        if lines is not None:
-            return all(_prop_holds(prop, lines, task) for prop in plain)
+    if plain is None:
+        return lambda text: _matches(wanted, text)
+    names = frozenset(prop.name for prop in plain)
+
+    def test(text: str) -> bool:
+        lines = own_lines(text, names)
+        if lines is None:
+            return _matches(wanted, text)
+        return all(_prop_holds(prop, lines, _Task(text)) for prop in plain)
+
+    return test
+
+
+def _matches(wanted: CompFilter, text: str) -> bool:
+    task = _Task(text)
     try:
         tree = contentline.parse(text)
     except Invalid:

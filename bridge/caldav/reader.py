@@ -64,12 +64,18 @@ class Reader:
     def _find(self, segment: str) -> Collection | None:
         if segment == REQUESTS:
             return self.requests()
+        found = self._first_visible(segment)
+        if found is None and self._segments.forget(self.user, segment):
+            # Another process may have given the name to a new list meanwhile.
+            found = self._first_visible(segment)
+        return found
+
+    def _first_visible(self, segment: str) -> Collection | None:
         for project in self._segments.candidates(self.user, segment):
             found = self._visible(project, segment)
             if found is not None:
                 self._segments.remember(self.user, segment, project)
                 return found
-        self._segments.forget(self.user, segment)
         return None
 
     def _visible(self, project: ProjectId, segment: str) -> Collection | None:

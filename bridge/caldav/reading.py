@@ -260,13 +260,14 @@ def _matching(
     if window is None:
         return
     certain = query.is_certain(wanted)
+    holds = query.tester(wanted)
     if collection.kind is Kind.REQUESTS or (certain and not wants_text):
         for member in call.reader.listing(collection):
-            if certain or query.matches(wanted, member.text or ""):
+            if certain or holds(member.text or ""):
                 yield member
         return
     for row in call.reader.texts(collection, window):
-        if certain or query.matches(wanted, row.text):
+        if certain or holds(row.text):
             yield Member.of_row(row)
 
 

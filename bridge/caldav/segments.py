@@ -92,10 +92,10 @@ class Segments:
             while len(self._found) > _CACHE_MAX:
                 self._found.popitem(last=False)
 
-    def forget(self, user: Address, segment: str) -> None:
-        """Note that what `segment` led to is visible no more."""
+    def forget(self, user: Address, segment: str) -> bool:
+        """Note that what `segment` led to is visible no more; False if nothing was known."""
         with self._lock:
-            self._found.pop((user, segment), None)
+            return self._found.pop((user, segment), None) is not None
 
     def alias(self, user: Address, segment: str) -> ProjectId | None:
         """Return the project that a client of `user` made under this name."""

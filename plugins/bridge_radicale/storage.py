@@ -154,8 +154,9 @@ class BridgeCollection(BaseCollection):
         except Invalid as error:
             raise ValueError(error.public) from error
         certain = query.is_certain(wanted)
+        holds = query.tester(wanted)
         for member in self._full(wanted):
-            if certain or query.matches(wanted, member.text or ""):
+            if certain or holds(member.text or ""):
                 yield self.item(member), True
 
     def has_uid(self, uid: str) -> bool:
