@@ -1,4 +1,5 @@
-# Makes the Python environment of this checkout. Sourced by config/quickstart and tests/check.
+# Makes the Python environment of this checkout. Sourced by config/install, config/quickstart
+# and tests/check.
 #
 # make_environment KIND brings .venv up to the lock file of KIND and the project into it:
 #   runtime   requirements.lock      what the gateway needs
@@ -80,9 +81,9 @@ make_environment() {
         return
     fi
     say "installing what $(basename "$lock") names into .venv; the first time takes about a minute"
-    "$venv/bin/python" -m pip install -q --require-hashes -r "$lock" </dev/null ||
+    "$venv/bin/python" -m pip install -qq --require-hashes -r "$lock" </dev/null ||
         fail "the packages of $(basename "$lock") could not be installed"
-    "$venv/bin/python" -m pip install -q --no-deps --no-build-isolation -e "$root" </dev/null ||
+    "$venv/bin/python" -m pip install -qq --no-deps --no-build-isolation -e "$root" </dev/null ||
         fail "the project could not be installed into .venv"
     printf '%s\n' "$wanted" >"$stamp"
 }
