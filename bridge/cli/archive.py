@@ -13,17 +13,16 @@ import click
 from bridge import app
 from bridge.cli.container import TOTAL_MAX, Manifest, blob_files, pack, settle, unpack
 from bridge.cli.names import find_project
-from bridge.cli.session import session, settings
+from bridge.cli.session import alone, session, settings
 from bridge.cli.shape import FILE, Command, json_option
 from bridge.cli.speech import advise, document, note, progress, say
 from bridge.cli.verify import checked
-from bridge.errors import Corrupt, Invalid, Misconfigured
+from bridge.errors import Corrupt, Invalid
 from bridge.model.ids import domain_of
 from bridge.model.log import Fold, read_entry
 from bridge.model.state import ProjectState
 from bridge.store.durable import TEMPORARY, sync_directory
 from bridge.store.segments import parse_place
-from bridge.store.spool import SpoolLock
 
 if TYPE_CHECKING:
     from bridge.cli.session import Session
@@ -127,13 +126,7 @@ def import_(file: Path, max_bytes: int) -> None:
     """
     config = settings()
     layout = app.layout_of(config)
-    if not layout.store.is_dir():
-        raise Misconfigured(
-            "no-spool",
-            f"there is no spool of {config.domain} in {config.spool}",
-            hint="run tx-bridge init",
-        )
-    with SpoolLock(layout):
+    with alone(config):
         for left in layout.home.glob(f"{_PREFIX}*"):
             shutil.rmtree(left)  # an import was interrupted
         room = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=layout.home))

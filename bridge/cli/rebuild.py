@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from bridge import app
-from bridge.cli.session import settings
+from bridge.cli.session import alone, settings
 from bridge.cli.shape import Command, json_option
 from bridge.cli.speech import document, fail, note, progress, short
-from bridge.errors import BridgeError, Corrupt, Misconfigured
+from bridge.errors import BridgeError, Corrupt
 from bridge.store.blobs import FileBlobs
 from bridge.store.durable import Reserve
 from bridge.store.index import Index
 from bridge.store.index_engine import open_index_file, open_index_url
 from bridge.store.logfile import FileLog
-from bridge.store.spool import SpoolLock
 from bridge.worker.replay import catch_up
 
 if TYPE_CHECKING:
@@ -37,12 +36,6 @@ def rebuild(as_json: bool) -> None:
     """
     config = settings()
     layout = app.layout_of(config)
-    if not layout.store.is_dir():
-        raise Misconfigured(
-            "no-spool",
-            f"there is no spool of {config.domain} in {config.spool}",
-            hint="run tx-bridge init",
-        )
     counts, failures = _rebuilt(config, layout)
     if as_json:
         document(
@@ -74,7 +67,7 @@ def _rebuilt(
     counts: dict[ProjectId, int] = {}
     failures: dict[ProjectId, BridgeError] = {}
     with ExitStack() as stack:
-        lock = stack.enter_context(SpoolLock(layout))
+        lock = stack.enter_context(alone(config))
         engine = _empty(config, layout)
         stack.callback(engine.close)
         reserve = Reserve(layout.home, reserve=config.reserve)

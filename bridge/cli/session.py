@@ -19,9 +19,10 @@ from bridge import app
 from bridge.cli.shape import CONFIG
 from bridge.cli.speech import note
 from bridge.config import load
-from bridge.errors import BridgeError, Invalid, NotFound, Unavailable
+from bridge.errors import BridgeError, Invalid, Misconfigured, NotFound, Unavailable
 from bridge.model.ids import domain_of
 from bridge.model.patch import Via
+from bridge.store.spool import SpoolLock
 from bridge.store.views import Views
 from bridge.worker.command import Actor, Conflict, Receipt, Refused
 from bridge.worker.outlet import ViewOutlet
@@ -146,6 +147,40 @@ def session() -> Iterator[Session]:
         if running.worker is not None:
             running.worker.stop()  # it tells what moved only after it has answered
             _show(running, opened.moved)
+
+
+@contextmanager
+def alone(config: Config) -> Iterator[SpoolLock]:
+    """Hold the spool for work that a gateway must not see half-done.
+
+    Raises:
+        Misconfigured: ``no-spool``.
+        Unavailable: ``spool-locked``.
+    """
+    layout = app.layout_of(config)
+    check_spool(config)
+    try:
+        lock = SpoolLock(layout)
+    except Unavailable as error:
+        raise Unavailable(
+            error.code, error.public, hint="stop the gateway, repeat this, start it again"
+        ) from None
+    with lock:
+        yield lock
+
+
+def check_spool(config: Config) -> None:
+    """Refuse to work where there is no spool.
+
+    Raises:
+        Misconfigured: ``no-spool``.
+    """
+    if not app.layout_of(config).store.is_dir():
+        raise Misconfigured(
+            "no-spool",
+            f"there is no spool of {config.domain} in {config.spool}",
+            hint="run tx-bridge init",
+        )
 
 
 def _connected(config: Config) -> app.Running:

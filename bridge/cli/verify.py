@@ -11,7 +11,7 @@ import click
 from bridge import app
 from bridge.cli.audit import Damage, Report, examine, examine_blobs
 from bridge.cli.container import unpack
-from bridge.cli.session import settings
+from bridge.cli.session import check_spool, settings
 from bridge.cli.shape import FILE, Command, json_option
 from bridge.cli.speech import document, fail, progress, say, short
 from bridge.errors import BridgeError, Misconfigured, NotFound
@@ -104,12 +104,7 @@ def checked(layout: Layout, project: ProjectId, *, own: DomainKey | None, seen: 
 def _stored(which: str | None) -> list[Report]:
     config = settings()
     layout = app.layout_of(config)
-    if not layout.store.is_dir():
-        raise Misconfigured(
-            "no-spool",
-            f"there is no spool of {config.domain} in {config.spool}",
-            hint="run tx-bridge init",
-        )
+    check_spool(config)
     try:
         own: DomainKey | None = app.load_key(config)
     except Misconfigured:
