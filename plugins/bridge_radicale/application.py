@@ -41,6 +41,8 @@ FORWARDED_HOST: Final = "tx_bridge.forwarded_host"
 """Where it leaves X-Forwarded-Host, which only MOVE compares with its destination."""
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE", "MOVE"})
 _GZIP_WBITS: Final = 31
+_DRAIN_MAX: Final = 64 * 1024 * 1024
+_DRAIN_STEP: Final = 256 * 1024
 _NO_SLOW_LEVEL: Final = 1
 
 Raw = tuple[int, dict[str, str], bytes | None, str | None]
@@ -126,7 +128,7 @@ class BridgeApplication(Application):
         """Return the whole body, chunked ones too, and leave a copy for Radicale.
 
         Raises:
-            Invalid: ``body-too-large``, before it is read as far as its length is announced.
+            Invalid: ``body-too-large``; such a body is never held in memory.
         """
         most = self._door.settings.max_body_octets
         stream = environ["wsgi.input"]
@@ -134,14 +136,14 @@ class BridgeApplication(Application):
         if announced:
             length = int(announced) if announced.isascii() and announced.isdigit() else most + 1
             if length > most:
-                raise Invalid("body-too-large", f"a body may have at most {most} octets")
+                raise _too_large(stream, most)
             body = bytes(stream.read(length)) if length else b""
             if len(body) < length:
                 raise Invalid("bad-request", "the body ended early")
         elif "HTTP_TRANSFER_ENCODING" in environ:
             body = bytes(stream.read(most + 1))
             if len(body) > most:
-                raise Invalid("body-too-large", f"a body may have at most {most} octets")
+                raise _too_large(stream, most)
         else:
             body = b""
         environ["wsgi.input"] = io.BytesIO(body)
@@ -188,6 +190,18 @@ class BridgeApplication(Application):
         return _raw(
             Answer(status=HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": reading.ALLOW}, body=b"")
         )
+
+
+def _too_large(stream: Any, most: int) -> Invalid:
+    """Return the refusal of a body, once it was read away.
+
+    Most clients read the answer only after they have sent everything: without this they see
+    a broken connection and try again for ever. What is longer still is cut off.
+    """
+    for _ in range(_DRAIN_MAX // _DRAIN_STEP):
+        if not stream.read(_DRAIN_STEP):
+            break
+    return Invalid("body-too-large", f"a body may have at most {most} octets")
 
 
 def _raw(answer: Answer) -> Raw:

@@ -254,10 +254,19 @@ def test_a_task_above_the_announced_size_is_refused(dav: Door) -> None:
     assert C + "max-resource-size" in reply.conditions()
 
 
-def test_a_body_of_30_mib_is_not_even_read(dav: Door) -> None:
-    reply = dav.put("u1.ics", b"x", content_length=str(30 * 1024 * 1024))
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_of_30_mib_is_refused(dav: Door, *, chunked: bool) -> None:
+    body = vtodo("u1", "X-BIG:" + "a" * 30 * 1024 * 1024)
+    headers = {"content_length": "", "transfer_encoding": "chunked"} if chunked else {}
+    reply = dav.put("u1.ics", body, **headers)
     assert reply.status == 413
     assert C + "max-resource-size" in reply.conditions()
+    assert dav("GET", f"{PERSONAL}/u1.ics").status == 404
+
+
+def test_an_endless_length_is_refused(dav: Door) -> None:
+    for length in ("9" * 30, "-1", "x"):
+        assert dav.put("u1.ics", b"x", content_length=length).status == 413
 
 
 def test_a_chunked_body_is_taken(dav: Door) -> None:
