@@ -148,7 +148,8 @@ class ViewOutlet:
         for person in self._gateway.directory.people.all():
             user = person.address
             if user in project.members and user not in limited:
-                self._views.remove_member(user, project.id)
+                if not self._spool.layout.member(user, project.id).is_symlink():
+                    self._views.remove_member(user, project.id)
                 self._spool.link_member(user, project.id)
             else:
                 self._spool.unlink_member(user, project.id)
