@@ -75,6 +75,11 @@ class Incoming:
     source: Source
     place: MailPlace | None = None
 
+    @property
+    def wanted(self) -> str:
+        """The first recipient named, for the event log; may be nobody."""
+        return next((one for one in self.recipients if one), "")[:254]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:

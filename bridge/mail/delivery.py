@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 TOO_MANY: Final = "too-many"
 """The worker's code for a cap that a request would break."""
+REFUSED_MAX: Final = 1024 * 1024
+"""Bytes of refused mail that is kept."""
 _KEYS_MAX: Final = 60_000
 """Bytes of a request's keys as JSON; tx-protocol section 18 gives a message 64 KiB."""
 
@@ -69,14 +71,16 @@ class Delivery:
         """Keep the original of refused mail where nobody else has it any more.
 
         IMAP keeps it in a mailbox, an SMTP client that hears 5xx keeps it itself; LMTP is
-        told 250 so that our own mail server sends no bounce to a forged sender.
+        told 250 so that our own mail server sends no bounce to a forged sender. Of a large
+        one only the digest stays, in the journal: no cap stands before this disk.
         """
-        if incoming.source is Source.IMAP or (tell and incoming.source is Source.SMTP):
+        told = tell and incoming.source is Source.SMTP
+        if incoming.source is Source.IMAP or told or len(incoming.raw) > REFUSED_MAX:
             return None
         try:
             return self._gateway.keep_blob(ProjectId(recipient.user.address), incoming.raw)
         except Invalid:
-            return None  # Larger than a blob may be: only its digest stays, in the journal.
+            return None
 
     def _draft(self, case: Case) -> Draft:
         user = case.recipient.user

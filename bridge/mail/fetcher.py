@@ -42,7 +42,7 @@ _BACKOFF_FIRST: Final = 1.0
 _BACKOFF_MAX: Final = 300.0
 _HEAD_MAX: Final = 64 * 1024
 _RETRY_SECONDS: Final = 15.0
-"""How soon mail is looked at again that could not be taken in now."""
+"""How soon mail is looked at again that could not be taken in now; doubled each time."""
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ class Fetcher:
         self._executor = executor
         self._pulse = pulse
         self._stumbles: Counter[int] = Counter()
-        self._left = False
+        self._put_off = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fetch until `stop` is set."""
@@ -94,8 +94,7 @@ class Fetcher:
             await self.sweep(mailbox, after=0, whole=True)
             while not stop.is_set():
                 self._pulse.beat()
-                wait = min(self._settings.poll_seconds, _RETRY_SECONDS if self._left else 1e9)
-                await _until(stop, mailbox.wait(wait))
+                await _until(stop, mailbox.wait(self._pause()))
                 if stop.is_set():
                     return
                 after = await self._in_thread(self._cursor, mailbox.uidvalidity)
@@ -119,7 +118,7 @@ class Fetcher:
             top = uids[-1]
         if whole:
             await self._in_thread(self._reconcile, mailbox.uidvalidity, frozenset())
-        self._left = bool(left)
+        self._put_off = self._put_off + 1 if left else 0
         done = min(left) - 1 if left else top
         if done > after:
             await self._in_thread(self._set_cursor, mailbox.uidvalidity, done)
@@ -249,6 +248,12 @@ class Fetcher:
     @property
     def _outlet(self) -> str:
         return f"imap:{self._settings.name}"
+
+    def _pause(self) -> float:
+        """Return seconds until the folder is looked at without a push."""
+        if not self._put_off:
+            return self._settings.poll_seconds
+        return min(self._settings.poll_seconds, _RETRY_SECONDS * (1 << min(self._put_off - 1, 8)))
 
     def _backoff(self, failures: int) -> float:
         """Return seconds to wait: doubled each time, from half to the whole of it at random."""

@@ -95,7 +95,7 @@ class Intake:
             return take(recipient) if recipient is not None else self._nobody(incoming)
         except Unavailable as error:
             facts: dict[str, Json] = {"code": error.code, "reason": error.public}
-            self._event(incoming, str(incoming.recipients[0])[:254], "deferred", None, facts)
+            self._event(incoming, incoming.wanted, "deferred", None, facts)
             return Taken(disposition=Disposition.LATER, code=error.code, reason=error.public)
 
     def _recipient(self, candidates: tuple[str | None, ...]) -> Recipient | None:
@@ -144,7 +144,7 @@ class Intake:
                 if not bound.unfinished:
                     return self._replayed(incoming, mail, bound.entry)
                 origin = bound.entry.id
-            if contact is not None:
+            if contact is not None and contact.pins:
                 key = verdict.fingerprint
                 sight = directory.contacts.see_key(contact, PinKind.SMIME, key, now)
         return Case(
@@ -198,7 +198,7 @@ class Intake:
         """Refuse a mail whose recipient is nobody here: there is no journal to keep it in."""
         code, reason = Disposition.UNKNOWN_RECIPIENT.value, "there is no such user here"
         facts: dict[str, Json] = {"code": code, "reason": reason}
-        self._event(incoming, str(incoming.recipients[0])[:254], "rejected", None, facts)
+        self._event(incoming, incoming.wanted, "rejected", None, facts)
         return Taken(disposition=Disposition.UNKNOWN_RECIPIENT, code=code, reason=reason, tell=True)
 
     def _unreadable(self, incoming: Incoming, recipient: Recipient, error: BridgeError) -> Taken:

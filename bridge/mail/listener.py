@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import re
 from dataclasses import dataclass
 from email.utils import format_datetime
@@ -130,10 +131,11 @@ class Listener:
                 lambda: _Session(self, loop), settings.host, settings.port, backlog=128
             )
         except OSError as error:
-            self._pulse.fail(f"cannot listen: {error.strerror or error}")
+            why = os.strerror(error.errno) if error.errno else "no such address"
+            self._pulse.fail(f"cannot listen: {why}")
             raise Unavailable(
                 "listen",
-                f"cannot listen for mail on {settings.host}:{settings.port} ({error.strerror})",
+                f"cannot listen for mail on {settings.host}:{settings.port} ({why})",
                 hint="another program may use this port",
             ) from None
         self._pulse.beat()
