@@ -8,12 +8,12 @@ with one sentence and exit status 1.
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import smtplib
-import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -34,7 +34,7 @@ from bridge.errors import Invalid, NotFound, Unavailable
 from bridge.listener import check_free, free_port
 from bridge.model.ids import TaskId, parse_project, parse_task
 from bridge.model.log import Entry, read_entry
-from bridge.model.patch import Create, Set
+from bridge.model.patch import Set
 from bridge.store.events import FileEvents
 from bridge.store.logreader import FileLogReader
 
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from bridge.config import Config
 
 _SMTP_SECONDS: Final = 30.0
-_COMMAND_SECONDS: Final = 60.0
 _EVENTS: Final = 200
 _LINE_LENGTH: Final = 200
 _WIDTH: Final = 100
@@ -176,25 +175,25 @@ class _Tour:
         return password
 
     def _command(self, *arguments: str, quiet: bool = False) -> str:
-        """Run a command of this program and return what it prints.
-
-        Raises:
-            Unavailable: ``step-failed``, with the command's own sentence.
-        """
+        """Run a command of this program and return what it prints; its errors are ours."""
         given = [*arguments, "--config", str(self._example.config)]
         if not quiet:
             self._note("$ tx-bridge " + " ".join(given), "dim")
-        done = subprocess.run(  # noqa: S603 - our own program, without a shell
-            [sys.executable, "-m", "bridge", *given],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_SECONDS,
-            check=False,
-        )
-        if done.returncode:
-            raise _failed(f"tx-bridge {arguments[0]}", done.stderr)
-        return done.stdout
+        root = click.get_current_context().find_root().command
+        output, said = io.StringIO(), io.StringIO()
+        try:
+            with (
+                redirect_stdout(output),
+                redirect_stderr(said),
+                root.make_context("tx-bridge", given) as context,
+            ):
+                root.invoke(context)
+        except click.exceptions.Exit as end:
+            if end.exit_code:
+                raise Unavailable(
+                    "step-failed", f"tx-bridge {arguments[0]}: {said.getvalue()}"
+                ) from None
+        return output.getvalue()
 
     @contextmanager
     def _serving(self) -> Iterator[GatewayProcess]:
@@ -266,7 +265,7 @@ class _Tour:
         )
         for key, value in _set_by(patch.ops):
             self._note(f"  {key} = {json.dumps(value, ensure_ascii=False)[:_LINE_LENGTH]}")
-        self._command("verify")
+        self._command("verify", ALICE)
         self._note("chain and signatures hold", "green")
 
     def _show_read_back(self, task: TaskId, password: str) -> None:
@@ -322,16 +321,5 @@ def _entry_of(log: FileLogReader, project: Any, task: TaskId) -> Entry:
 
 def _set_by(ops: Sequence[object]) -> Iterator[tuple[str, object]]:
     for op in ops:
-        if isinstance(op, Create):
-            yield "(created)", ""
-        elif isinstance(op, Set):
+        if isinstance(op, Set):
             yield op.key, op.value
-
-
-def _failed(what: str, said: str) -> Unavailable:
-    """Return the failure of another process of ours as our own, with its hint."""
-    lines = [line.removeprefix("tx-bridge: ") for line in said.strip().splitlines()]
-    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
-    reason = errors[-1] if errors else (lines[-1] if lines else "it said nothing")
-    return Unavailable("step-failed", f"{what} failed: {reason}", hint=hints[-1] if hints else "")
