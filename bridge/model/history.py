@@ -1,6 +1,7 @@
 """The history of a task, and taking a change back (tx-protocol section 7).
 
-Entries of one task are enough: what an entry does to a task depends on no other task.
+Entries of one task are enough: what an entry does to a task depends on no other task. The
+entries whose subject is the project are enough for its settings and members.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bridge.model.merge import apply_to_task
-from bridge.model.patch import Create, Op, Set
+from bridge.model.merge import apply, apply_to_task
+from bridge.model.patch import Create, Member, Op, Policy, Role, Set
+from bridge.model.state import ProjectState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -91,4 +93,49 @@ def reversal(
             conflicts.append(change.key)
         if now == change.new or force:
             ops.append(Set(change.key, change.old, now))
+    return Reversal(ops=tuple(ops), conflicts=tuple(conflicts))
+
+
+def project_reversal(
+    entries: Iterable[Entry], patch: PatchId, current: ProjectState, *, force: bool = False
+) -> Reversal | None:
+    """Return what takes a change of settings or members back, or None if it is not there.
+
+    `entries` are those of the project itself, oldest first. Recorded keys and the founding
+    of the project stay. Conflicts are as in `reversal`: ``policy <key>``, ``member <user>``.
+    """
+    before = ProjectState(id=current.id)
+    for entry in entries:
+        if entry.patch.id == patch:
+            return _taken_back(entry, before, current, force=force)
+        head = entry.hash
+        before, _ = apply(entry.patch, (), before, None, head=head, ts=entry.ts)
+    return None
+
+
+def _taken_back(
+    entry: Entry, before: ProjectState, current: ProjectState, *, force: bool
+) -> Reversal:
+    after, _ = apply(entry.patch, (), before, None, head=entry.hash, ts=entry.ts)
+    ops: list[Op] = []
+    conflicts: list[str] = []
+    for op in entry.patch.ops:
+        if isinstance(op, Policy):
+            name, old = f"policy {op.key}", before.policy.get(op.key)
+            new, now = after.policy.get(op.key), current.policy.get(op.key)
+            undo: Op = Policy(op.key, old)
+            same = now == old
+        elif isinstance(op, Member) and op.role is not Role.CREATOR:
+            name, was = f"member {op.user}", before.members.get(op.user)
+            undo = Member(op.user, was.role, was.scope, was.key) if was else Member(op.user, None)
+            new_member, now_member = after.members.get(op.user), current.members.get(op.user)
+            same, new, now = now_member == was, repr(new_member), repr(now_member)
+        else:
+            continue
+        if same:
+            continue
+        if now != new:
+            conflicts.append(name)
+        if now == new or force:
+            ops.append(undo)
     return Reversal(ops=tuple(ops), conflicts=tuple(conflicts))

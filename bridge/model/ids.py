@@ -55,7 +55,7 @@ def parse_domain(text: str) -> Domain:
     Raises:
         Invalid: ``bad-domain``.
     """
-    name = text.strip().rstrip(".").lower()
+    name = text.removesuffix(".").lower()
     if not name.isascii():
         try:
             name = name.encode("idna").decode("ascii")
@@ -83,9 +83,10 @@ def parse_address(text: str) -> Address:
         checked = validate_email(text, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
         raise Invalid("bad-address", f"{text!r} is not an e-mail address") from None
-    if any(c in "/%\\" or not c.isprintable() for c in checked.local_part):
+    local = checked.local_part.lower()
+    if len(local.encode()) > _LOCAL_MAX or any(c in "/%\\" or not c.isprintable() for c in local):
         raise Invalid("bad-address", f"{text!r} is not an e-mail address this server takes")
-    return Address(f"{checked.local_part.lower()}@{parse_domain(checked.ascii_domain)}")
+    return Address(f"{local}@{parse_domain(checked.ascii_domain)}")
 
 
 def parse_project(text: str) -> ProjectId:
@@ -95,6 +96,9 @@ def parse_project(text: str) -> ProjectId:
         Invalid: ``bad-project``.
     """
     unique, at, domain = text.rpartition("@")
+    if _TASK_HEX.match(text[:_TASK_HEX_LENGTH]) and text[_TASK_HEX_LENGTH:33] == "-":
+        # It would read as a task of another project: the two kinds of subject stay apart.
+        raise Invalid("bad-project", f"{text!r} is not a project id")
     try:
         if at and _UNIQUE.match(unique):
             return ProjectId(f"{unique}@{parse_domain(domain)}")
@@ -156,9 +160,12 @@ def domain_of(name: str) -> Domain:
     return Domain(head.rpartition("@")[2])
 
 
-def project_of(task: TaskId) -> ProjectId:
-    """Return the project that a task id ends with."""
-    return ProjectId(task[_TASK_HEX_LENGTH + 1 :])
+def project_of(subject: TaskId | ProjectId) -> ProjectId:
+    """Return the project that a task id ends with; a project id is its own."""
+    hexes, dash, project = subject[:32], subject[32:33], subject[33:]
+    if dash == "-" and "@" in project and _TASK_HEX.match(hexes):
+        return ProjectId(project)
+    return ProjectId(subject)
 
 
 def task_hex(task: TaskId) -> str:

@@ -192,19 +192,24 @@ class Index:
         return _entry_row(row) if row else None
 
     def history(
-        self, project: ProjectId, task: TaskId | None = None, *, before: int | None, limit: int
+        self,
+        project: ProjectId,
+        subject: TaskId | ProjectId | None = None,
+        *,
+        before: int | None,
+        limit: int,
     ) -> tuple[EntryRow, ...]:
-        """Return the newest entries first; of one task, or of the whole project."""
+        """Return the newest entries first: all, or those of a task or of the project itself."""
         before = _UNBOUNDED if before is None else before
         rows = (
             self._db.all(statements.HISTORY, project=project, before=before, limit=limit)
-            if task is None
+            if subject is None
             else self._db.all(
                 statements.HISTORY_OF,
                 project=project,
                 before=before,
                 limit=limit,
-                hex=task_hex(task),
+                hex="" if subject == project else subject[:32],
             )
         )
         return tuple(_entry_row(row) for row in rows)

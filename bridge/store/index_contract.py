@@ -101,9 +101,14 @@ class IndexReader(Protocol):
         """Return the facts of one entry."""
 
     def history(
-        self, project: ProjectId, task: TaskId | None = None, *, before: int | None, limit: int
+        self,
+        project: ProjectId,
+        subject: TaskId | ProjectId | None = None,
+        *,
+        before: int | None,
+        limit: int,
     ) -> tuple[EntryRow, ...]:
-        """Return the newest entries first; of one task, or of the whole project."""
+        """Return the newest entries first: all, or those of a task or of the project itself."""
 
     def position_of(self, project: ProjectId, patch: PatchId) -> int | None:
         """Return the position of the entry that holds `patch`."""

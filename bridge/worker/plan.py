@@ -259,21 +259,34 @@ def _uid(task: str, view: View) -> str | None:
 def _revert(command: Revert, view: View) -> Answer:
     project = view.project(command.project)
     subject = view.subject_of(command.project, command.patch)
-    task = view.task(subject) if subject else None
-    if project is None or task is None:
-        return Refused(code="no-task", reason="this project has no such change of a task")
-    taken_back = history.reversal(
-        history.of_task(view.entries(task.id)), command.patch, task, force=command.force
-    )
+    unknown = Refused(code="no-task", reason="this project has no such change")
+    if project is None or subject is None:
+        return unknown
+    task = view.task(TaskId(subject))
+    entries = view.entries(subject)
+    if task is None:
+        taken_back = history.project_reversal(entries, command.patch, project, force=command.force)
+    else:
+        taken_back = history.reversal(
+            history.of_task(entries), command.patch, task, force=command.force
+        )
     if taken_back is None:
-        return Refused(code="no-task", reason="this project has no such change of a task")
+        return unknown
     if not taken_back.ops:
         if taken_back.conflicts:
             return Conflict(
                 reason=f"written again since: {', '.join(taken_back.conflicts)}; force to take back"
             )
-        return Receipt(project=project.id, task=task.id)
-    draft = draft_of(
-        command.actor, task.id, taken_back.ops, mode=Mode.ATOMIC, reverts=command.patch
+        return Receipt(project=project.id, task=task.id if task else None)
+    draft = Draft(
+        project=project.id,
+        subject=subject,
+        author=command.actor.user,
+        via=command.actor.via,
+        ops=taken_back.ops,
+        mode=Mode.ATOMIC,
+        reverts=command.patch,
+        cause=command.actor.cause,
+        evidence=command.actor.evidence,
     )
-    return Plan(drafts=(draft,), task=task.id, conflicts=taken_back.conflicts)
+    return Plan(drafts=(draft,), task=task.id if task else None, conflicts=taken_back.conflicts)

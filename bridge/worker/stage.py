@@ -135,22 +135,23 @@ class Stage:
         row = self.index.row(project, href)
         return row.task if row else None
 
-    def subject_of(self, project: ProjectId, patch: PatchId) -> TaskId | None:
-        """Return the task that a committed patch concerns; None for others."""
+    def subject_of(self, project: ProjectId, patch: PatchId) -> TaskId | ProjectId | None:
+        """Return what a committed patch concerns; None for one that the log does not have."""
         seq = self.index.position_of(project, patch)
         row = self.index.entry(project, seq) if seq else None
-        return row.task if row else None
+        return (row.task or project) if row else None
 
-    def entries(self, task: TaskId) -> Iterator[Entry]:
-        """Yield all entries of a task, oldest first."""
-        project, before = project_of(task), None
+    def entries(self, subject: TaskId | ProjectId) -> Iterator[Entry]:
+        """Yield all entries of a task, or of the project itself, oldest first."""
+        project = project_of(subject)
+        before: int | None = None
         rows: list[EntryRow] = []
-        while page := self.index.history(project, task, before=before, limit=_HISTORY_PAGE):
+        while page := self.index.history(project, subject, before=before, limit=_HISTORY_PAGE):
             rows += page
             before = page[-1].seq
         for row in reversed(rows):
             yield read_own_entry(self.log.read_at(project, row.place))
-        yield from (made.entry for made in self.batch.made if made.entry.patch.subject == task)
+        yield from (made.entry for made in self.batch.made if made.entry.patch.subject == subject)
 
     # -- the ledger of `decide` ----------------------------------------------------------
 

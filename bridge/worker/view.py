@@ -35,11 +35,11 @@ class View(Protocol):
     def named(self, project: ProjectId, href: str) -> TaskId | None:
         """Return the live task of that name."""
 
-    def subject_of(self, project: ProjectId, patch: PatchId) -> TaskId | None:
-        """Return the task that a committed patch concerns; None for others."""
+    def subject_of(self, project: ProjectId, patch: PatchId) -> TaskId | ProjectId | None:
+        """Return what a committed patch concerns; None for one that the log does not have."""
 
-    def entries(self, task: TaskId) -> Iterable[Entry]:
-        """Return all entries of a task, oldest first."""
+    def entries(self, subject: TaskId | ProjectId) -> Iterable[Entry]:
+        """Return all entries of a task, or of the project itself, oldest first."""
 
 
 class Keep(Protocol):

@@ -180,6 +180,27 @@ def test_a_revert_names_what_was_written_since(house: House) -> None:
     assert value(house, task, "priority") is None
 
 
+def test_a_change_of_settings_or_members_can_be_reverted_too(house: House) -> None:
+    house.team(bob=Role.MEMBER)
+    renamed = house.done(SetPolicy(actor=actor(), project=TEAM, policy={"name": "New"}))
+    removed = house.done(SetMember(actor=actor(), project=TEAM, user=BOB, role=None))
+    assert renamed.patch
+    assert removed.patch
+    house.done(Revert(actor=actor(), project=TEAM, patch=renamed.patch))
+    back = house.done(Revert(actor=actor(), project=TEAM, patch=removed.patch))
+    state = house.stores.index.project(TEAM)
+    assert state is not None
+    assert state.name == "Team"
+    assert state.role_of(BOB) is Role.MEMBER
+    house.done(SetMember(actor=actor(), project=TEAM, user=BOB, role=Role.OWNER))
+    assert back.patch
+    outcome = house.do(Revert(actor=actor(), project=TEAM, patch=back.patch))
+    assert isinstance(outcome, Conflict)
+    assert "bob" in outcome.reason
+    house.done(Revert(actor=actor(), project=TEAM, patch=back.patch, force=True))
+    assert not house.stores.index.homes(BOB)
+
+
 def test_an_unknown_patch_cannot_be_reverted(house: House) -> None:
     outcome = house.do(Revert(actor=actor(), project=HOME, patch=PatchId("sha256:" + "0" * 64)))
     assert isinstance(outcome, Refused)
