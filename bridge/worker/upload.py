@@ -41,8 +41,12 @@ def put(command: PutTask, view: View, keep: Keep) -> Answer:
             preconditions of RFC 4791 section 5.3.2.1.
     """
     project = command.project
-    if view.project(project) is None:
+    state = view.project(project)
+    if state is None:
         return no_project()
+    if state.role_of(command.actor.user) is None:
+        # Before anything long is stored as a blob; `decide` judges every op afterwards.
+        return Refused(code="not-a-member", reason="you are not a member of this project")
     holder = view.named(project, command.href)
     held = view.row(holder) if holder else None
     conflict = unmet(command.expect, held.etag if held else None)
