@@ -343,8 +343,10 @@ class MemberWriter:
         ]
         if self._same:
             found.append(self._same)
-        where = path or self.path(member.href)
-        return response(where, found, self._missing, minimal=self.minimal)
+        missing = list(self._missing)
+        if self.wants_text and member.text is None:
+            missing.append(CALENDAR_DATA)
+        return response(path or self.path(member.href), found, missing, minimal=self.minimal)
 
 
 def http_date(moment: str) -> str:

@@ -134,11 +134,28 @@ def test_a_list_made_through_the_storage_is_a_project(dav: Door) -> None:
         storage(dav).create_collection("/alice@home.example/a/b/")
 
 
+def test_the_requests_collection_is_read_only_for_radicale(dav: Door) -> None:
+    requests = next(iter(storage(dav).discover("/alice@home.example/requests/")))
+    assert isinstance(requests, BridgeCollection)
+    assert list(requests.get_all()) == []
+    assert not requests.has_uid("x")
+    for act in (
+        requests.delete,
+        lambda: requests.upload("x.ics", Item(collection=requests, text=vtodo("x").decode())),
+        lambda: requests.set_meta({"D:displayname": "x"}),
+    ):
+        with pytest.raises(ValueError, match=r"\[Errno 13\]"):
+            act()
+
+
 def test_rights_are_the_roles(dav: Door) -> None:
     dav.house.team(bob=Role.GUEST)
     rights = dav.application._application._rights
     list_ = TEAM.partition("@")[0]
     assert rights.authorization("", set(), "/") == ""
+    assert rights.authorization(ALICE, set(), "/") == "R"
+    assert rights.authorization(ALICE, set(), "/alice@home.example/free/") == "rw"
+    assert rights.authorization(ALICE, set(), "/alice@home.example/a\\b/") == ""
     assert rights.authorization(ALICE, set(), "/alice@home.example/") == "RW"
     assert rights.authorization(BOB, set(), f"/bob@home.example/{list_}/x.ics") == "rw"
     assert rights.authorization(BOB, set(), "/alice@home.example/personal/") == ""

@@ -136,6 +136,66 @@ def test_options_needs_no_login_and_claims_only_what_is_true(dav: Door) -> None:
     assert "addressbook" not in classes
 
 
+def test_a_task_answers_its_properties(dav: Door) -> None:
+    dav.put("u1.ics", vtodo("u1"))
+    asked = (
+        "<D:getetag/><D:getcontenttype/><D:getcontentlength/><D:getlastmodified/>"
+        "<D:resourcetype/><D:owner/><D:current-user-privilege-set/><D:nothing/>"
+    )
+    reply = dav.propfind(f"{PERSONAL}/u1.ics", asked)
+    props = reply.props(f"{PERSONAL}/u1.ics")
+    assert props[D + "getetag"].text == dav("GET", f"{PERSONAL}/u1.ics").headers["etag"]
+    assert props[D + "getcontentlength"].text == str(len(vtodo("u1")))
+    assert "component=VTODO" in (props[D + "getcontenttype"].text or "")
+    assert (props[D + "getlastmodified"].text or "").endswith("GMT")
+    assert len(props[D + "resourcetype"]) == 0
+    assert D + "nothing" not in props
+    assert b"404 Not Found" in reply.body
+    assert dav.propfind(f"{PERSONAL}/no.ics", asked).status == 404
+
+
+def test_allprop_of_a_task_leaves_its_text_out(dav: Door) -> None:
+    dav.put("u1.ics", vtodo("u1"))
+    reply = dav("PROPFIND", f"{PERSONAL}/", b"", depth="1")
+    assert D + "getetag" in reply.props(f"{PERSONAL}/u1.ics")
+    assert b"BEGIN:VCALENDAR" not in reply.body
+
+
+def test_a_listing_gives_no_texts_and_says_so(dav: Door) -> None:
+    dav.put("u1.ics", vtodo("u1"))
+    reply = dav.propfind(f"{PERSONAL}/", "<D:getetag/><C:calendar-data/>", depth="1")
+    assert D + "getetag" in reply.props(f"{PERSONAL}/u1.ics")
+    missing = reply.members()[f"{PERSONAL}/u1.ics"].findall(f"{D}propstat")[1]
+    assert missing.find(f"{D}prop/{C}calendar-data") is not None
+
+
+def test_a_listing_of_unknown_properties_is_well_formed(dav: Door) -> None:
+    dav.put("u1.ics", vtodo("u1"))
+    plain = dav.propfind(f"{PERSONAL}/", "<D:nothing/>", depth="1")
+    assert b"404" in plain.body
+    short = dav.propfind(f"{PERSONAL}/", "<D:nothing/>", depth="1", brief="t")
+    assert set(short.members()) == {f"{PERSONAL}/", f"{PERSONAL}/u1.ics"}
+    assert b"404" not in short.body
+
+
+def test_the_root_shows_the_home(dav: Door) -> None:
+    reply = dav.propfind("/dav/", "<D:resourcetype/>", depth="1")
+    assert set(reply.members()) == {"/dav/", f"{HOME}/"}
+
+
+def test_a_path_too_deep_or_unknown_is_404(dav: Door) -> None:
+    for path in (f"{PERSONAL}/a/b/", f"{HOME}/nowhere/", f"{HOME}/nowhere/x.ics"):
+        assert dav.propfind(path, "<D:owner/>").status == 404
+
+
+def test_get_of_a_list_is_a_line_for_people_not_a_calendar(dav: Door) -> None:
+    for path in ("/dav/", f"{HOME}/", f"{PERSONAL}/"):
+        reply = dav("GET", path)
+        assert reply.status == 200
+        assert reply.headers["content-type"].startswith("text/plain")
+        assert b"VCALENDAR" not in reply.body
+
+
 # -- sync-collection ---------------------------------------------------------------------
 
 
@@ -216,6 +276,16 @@ def test_a_sync_of_the_home_is_refused_as_unsupported(dav: Door) -> None:
     assert D + "supported-report" in reply.conditions()
 
 
+def test_a_sync_may_ask_for_the_texts(dav: Door) -> None:
+    dav.put("a.ics", vtodo("a"))
+    body = (
+        '<sync-collection xmlns="DAV:"><sync-token/><prop><getetag/>'
+        '<calendar-data xmlns="urn:ietf:params:xml:ns:caldav"/></prop></sync-collection>'
+    )
+    props = dav.report("personal", body).props(f"{PERSONAL}/a.ics")
+    assert "UID:a" in (props[C + "calendar-data"].text or "")
+
+
 # -- multiget ----------------------------------------------------------------------------
 
 
@@ -246,6 +316,23 @@ def test_multiget_takes_unescaped_hrefs_too(dav: Door) -> None:
     dav.put("a.ics", vtodo("a"))
     reply = dav.report("personal", multiget(f"{PERSONAL}/a.ics"))
     assert reply.xml.find(f".//{C}calendar-data") is not None
+
+
+def test_a_report_on_a_task_means_its_list(dav: Door) -> None:
+    dav.put("a.ics", vtodo("a"))
+    reply = dav("REPORT", f"{PERSONAL}/a.ics", multiget(f"{PERSONAL}/a.ics"))
+    assert reply.xml.find(f".//{C}calendar-data") is not None
+
+
+def test_expand_property_answers_what_is_there(dav: Door) -> None:
+    body = (
+        '<expand-property xmlns="DAV:"><property name="owner"/><property name="a b"/>'
+        '<property name="x" namespace="urn:x"/></expand-property>'
+    )
+    reply = dav("REPORT", f"{HOME}/", body)
+    assert reply.status == 207
+    assert D + "owner" in reply.props()
+    assert b"404" in reply.body
 
 
 # -- calendar-query ----------------------------------------------------------------------
