@@ -236,7 +236,7 @@ def _changes(
             return {f"{ANNOTATION}{second}": text}
         case Attach(digest=digest, name=name, media_type=media_type, size=size):
             facts = {"name": name, "type": media_type, "size": size}
-            value = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
+            value = json.dumps(facts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
             return {ATTACHMENT + digest.removeprefix("sha256:"): value}
 
 

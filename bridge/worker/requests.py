@@ -7,7 +7,7 @@ meets its own task when it is repeated, and cannot make a second one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from bridge.errors import Invalid
@@ -162,17 +162,17 @@ def _add(request: Request, office: Office) -> Outcome:
     with directory.transaction():
         held = directory.requests.get(request.side)
         if held is None:
-            standing = directory.contacts.standing(request.recipient, request.sender)
+            standing = directory.contacts.standing(
+                request.recipient, request.sender, request.fingerprint
+            )
+            known = standing in (Standing.KNOWN, Standing.ALLOWED)
             over = directory.requests.over_cap(
-                request.recipient,
-                request.sender,
-                known=standing in (Standing.KNOWN, Standing.ALLOWED),
-                now=office.now,
-                caps=Caps(),
+                request.recipient, request.sender, known=known, now=office.now, caps=Caps()
             )
             if over:
                 return Refused(code="too-many", reason=over.value, retry=True)
-            directory.requests.add(request)
+            strange = not known or request.level is Level.NONE
+            directory.requests.add(replace(request, quarantined=strange))
     return Receipt(project=home, created=held is None, request=request.id)
 
 

@@ -13,7 +13,9 @@ from bridge.model.ids import PatchId, ProjectId, digest_of, task_id
 from bridge.model.log import replay
 from bridge.model.patch import Role, Via
 from bridge.model.request import Direction, Side, State
+from bridge.store.directory_records import Acquaintance
 from bridge.trust.patchsig import SignatureChecker
+from bridge.wire import vtodo as vtodo_wire
 from bridge.worker.command import (
     AcceptRequest,
     Annotate,
@@ -144,6 +146,9 @@ def test_an_attachment_is_a_key_that_names_its_blob(house: House) -> None:
     )
     facts = value(house, task, "attach_" + digest.removeprefix("sha256:"))
     assert json.loads(facts or "") == {"name": "a.pdf", "type": "application/pdf", "size": 8}
+    row = house.stores.index.row_of(task)
+    assert row is not None
+    assert vtodo_wire.read(row.text, task=task).keys == house.stores.index.task(task).keys  # type: ignore[union-attr]  # it exists
 
 
 def test_a_deleted_task_is_hidden_and_can_be_restored(house: House) -> None:
@@ -458,6 +463,25 @@ def test_a_request_waits_in_quarantine_and_the_same_one_is_kept_once(house: Hous
     assert not house.done(ask()).created
     assert [r.preview.title for r in house.stores.directory.requests.waiting(ALICE)] == ["Review"]
     assert not list(house.stores.index.listing(HOME))
+
+
+def test_a_strangers_request_is_quarantined_and_a_friends_is_not(house: House) -> None:
+    house.done(ask())
+    contacts = house.stores.directory.contacts
+    assert house.stores.directory.requests.waiting(ALICE)[0].quarantined
+    contacts.remember(ALICE, CAROL, Acquaintance.KNOWN, house.now)
+    house.done(
+        ReceiveRequest(
+            id=uuid.UUID(int=78),
+            recipient=ALICE,
+            sender=CAROL,
+            level="P",
+            method="smime",
+            keys={"description": "From a friend"},
+        )
+    )
+    friend = next(r for r in house.stores.directory.requests.waiting(ALICE) if r.sender == CAROL)
+    assert not friend.quarantined
 
 
 def test_an_accepted_request_becomes_a_task_with_its_origin(house: House) -> None:
