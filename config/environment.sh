@@ -9,9 +9,9 @@
 #
 # After a change of dependencies in pyproject.toml make both again (uv 0.11 or newer):
 #   options="--python-platform x86_64-unknown-linux-gnu --python-version 3.11 --generate-hashes
-#     --no-emit-index-url --no-header --no-annotate"
-#   uv pip compile $options --group build pyproject.toml -o requirements.lock
-#   uv pip compile $options --group build --group dev pyproject.toml -o requirements-dev.lock
+#     --no-emit-index-url --no-header --no-annotate --group build pyproject.toml"
+#   uv pip compile $options --group dev -o requirements-dev.lock
+#   uv pip compile $options -c requirements-dev.lock -o requirements.lock
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
