@@ -180,14 +180,13 @@ def test_relative_paths_count_from_the_file(tmp_path: Path) -> None:
 
 
 def test_several_mailboxes_are_told_apart_by_number(tmp_path: Path) -> None:
-    config = loaded(
-        tmp_path,
-        BOX + 'password = "a"\n' + BOX,
-        TX_BRIDGE_MAIL_MAILBOX_2__PASSWORD="b",
-        TX_BRIDGE_MAIL_MAILBOX_3__HOST="127.0.0.1",
-        TX_BRIDGE_MAIL_MAILBOX_3__USER="v",
-        TX_BRIDGE_MAIL_MAILBOX_3__PASSWORD="c",
-    )
+    environ = {
+        "TX_BRIDGE_MAIL_MAILBOX_2__PASSWORD": "b",
+        "TX_BRIDGE_MAIL_MAILBOX_3__HOST": "127.0.0.1",
+        "TX_BRIDGE_MAIL_MAILBOX_3__USER": "v",
+        "TX_BRIDGE_MAIL_MAILBOX_3__PASSWORD": "c",
+    }
+    config = loaded(tmp_path, BOX + 'password = "a"\n' + BOX, **environ)
     assert [(box.user, box.password) for box in config.mail.mailboxes] == [
         ("u@home.example", "a"),
         ("u@home.example", "b"),
@@ -202,7 +201,8 @@ def test_a_secret_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(f"{HUSH}\n")
     config = loaded(tmp_path, BOX + 'password_file = "secret"\n')
     assert config.mail.mailboxes[0].password == HUSH
-    config = loaded(tmp_path, BOX, TX_BRIDGE_MAIL_MAILBOX_1__PASSWORD_FILE="secret")
+    environ = {"TX_BRIDGE_MAIL_MAILBOX_1__PASSWORD_FILE": "secret"}
+    config = loaded(tmp_path, BOX, **environ)
     assert config.mail.mailboxes[0].password == HUSH
 
 
