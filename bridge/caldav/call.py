@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 DEPTH_OF_TASK: Final = 3
 _AGENT_MAX: Final = 200
-_REASON_MAX: Final = 500
+_TEXT_MAX: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,32 +71,32 @@ class Door:
     def submit(self, command: Command) -> Outcome:
         """Give a command to the worker and wait for its outcome.
 
+        What the worker finds wrong with the input is a `Refused`, as a role's limit is; the
+        event log has it then.
+
         Raises:
             Unavailable: ``busy`` or whatever the worker raised.
         """
         future = self.gateway.submit(command)
         try:
             return future.result(self.settings.wait_seconds)
+        except Invalid as error:
+            return Refused(code=error.code, reason=error.public)
         except TimeoutError:
             raise Unavailable("busy", "the server is busy", retry=True) from None
 
-    def note_refusal(self, call: Call, refused: Refused) -> None:
-        """Write a refused change into the event log, for its author to look up."""
-        if refused.retry:
-            return
+    def note_refusal(self, who: Actor, method: str, path: str, *, code: str, reason: str) -> None:
+        """Write into the event log what was refused here, before the worker heard of it."""
         event = {
             "event": "refused",
-            "door": Via.CALDAV.value,
-            "actor": call.user,
-            "credential": call.actor.credential,
-            "method": call.method,
-            "path": call.href[:_REASON_MAX],
-            "code": refused.code,
-            "reason": refused.reason[:_REASON_MAX],
+            "door": who.via.value,
+            "actor": who.user,
+            "credential": who.credential,
+            "method": method,
+            "path": path[:_TEXT_MAX],
+            "code": code,
+            "reason": reason[:_TEXT_MAX],
         }
-        collection = call.found_list()
-        if collection is not None and collection.project is not None:
-            event["project"] = collection.project
         self.gateway.events.append(self.gateway.clock(), [event])
 
 
@@ -123,8 +123,7 @@ class Call:
     @property
     def actor(self) -> Actor:
         """Who asks, for commands."""
-        label = self.credential.label if self.credential else ""
-        return Actor(user=self.user, via=Via.CALDAV, credential=label)
+        return actor_of(self.user, self.credential)
 
     @property
     def client(self) -> Client:
@@ -197,6 +196,11 @@ class Call:
         """Return the href of another member of the list."""
         base = self.href.rstrip("/").rpartition("/")[0]
         return f"{base}/{quote(name, safe='')}"
+
+
+def actor_of(user: Address, credential: Credential | None) -> Actor:
+    """Return who asks, for commands and events."""
+    return Actor(user=user, via=Via.CALDAV, credential=credential.label if credential else "")
 
 
 @lru_cache(maxsize=1024)

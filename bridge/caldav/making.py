@@ -93,7 +93,9 @@ def _make(call: Call, root: Element | None) -> Answer:
         refused = Refused(
             code="supported-calendar-component", reason="lists hold tasks (VTODO) only"
         )
-        call.door.note_refusal(call, refused)
+        call.door.note_refusal(
+            call.actor, call.method, call.href, code=refused.code, reason=refused.reason
+        )
         return answers.refused(refused, path=call.href)
     changes = _kept(change for change in requestxml.changes(root) if change.xml is not None)
     gateway = call.door.gateway
@@ -117,7 +119,6 @@ def _not_done(call: Call, outcome: Outcome) -> Answer:
     if isinstance(outcome, Conflict):
         return answers.conflict(outcome)
     if isinstance(outcome, Refused):
-        call.door.note_refusal(call, outcome)
         return answers.refused(outcome, path=call.href)
     return Answer(status=HTTPStatus.NO_CONTENT)
 

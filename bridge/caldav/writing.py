@@ -39,7 +39,10 @@ _EMPTY: Final = b""
 
 
 def _refuse(call: Call, refused: Refused) -> Answer:
-    call.door.note_refusal(call, refused)
+    """Return the answer to what this door refuses itself."""
+    call.door.note_refusal(
+        call.actor, call.method, call.href, code=refused.code, reason=refused.reason
+    )
     return answers.refused(refused, path=call.href, sibling=call.sibling)
 
 
@@ -47,7 +50,7 @@ def _outcome(call: Call, outcome: Outcome) -> Receipt | Answer:
     if isinstance(outcome, Conflict):
         return answers.conflict(outcome)
     if isinstance(outcome, Refused):
-        return _refuse(call, outcome)
+        return answers.refused(outcome, path=call.href, sibling=call.sibling)
     return outcome
 
 

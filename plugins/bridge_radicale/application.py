@@ -19,7 +19,7 @@ from radicale.app import Application
 
 from bridge.caldav import answers, making, reading, writing
 from bridge.caldav.answers import Answer
-from bridge.caldav.call import Call, split_path
+from bridge.caldav.call import Call, actor_of, split_path
 from bridge.errors import BridgeError, Corrupt, Invalid
 from bridge.model.ids import Address
 from bridge_radicale.auth import is_basic
@@ -39,6 +39,9 @@ CONTENT_TYPE: Final = "tx_bridge.content_type"
 """Where the mount leaves the Content-Type: Radicale decodes logins by its charset."""
 FORWARDED_HOST: Final = "tx_bridge.forwarded_host"
 """Where it leaves X-Forwarded-Host, which only MOVE compares with its destination."""
+PATH: Final = "tx_bridge.path"
+"""Where it leaves the decoded path below it, dot segments and all."""
+_WRITING: Final = frozenset({"PUT", "DELETE", "MOVE", "PROPPATCH", "MKCALENDAR", "MKCOL"})
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE", "MOVE"})
 _GZIP_WBITS: Final = 31
 _DRAIN_MAX: Final = 64 * 1024 * 1024
@@ -110,11 +113,11 @@ class BridgeApplication(Application):
 
     # -- methods -------------------------------------------------------------------------
 
-    def _call(self, environ: dict[str, Any], path: str, user: str) -> Call:
+    def _call(self, environ: dict[str, Any], user: str) -> Call:
         method = environ["REQUEST_METHOD"].upper()
         return Call(
             method=method,
-            parts=split_path(path),
+            parts=split_path(environ[PATH]),
             href=environ[HREF],
             headers=_headers(environ),
             body=b"" if method in _WITHOUT_BODY else self._body(environ),
@@ -156,19 +159,26 @@ class BridgeApplication(Application):
         `request` is what Radicale hands to each method: environ, base prefix, path, user,
         groups, and facts for its log.
         """
-        environ, _, path, user, *_ = request
+        environ, _, _, user, *_ = request
         if not user:
             return httputils.NOT_ALLOWED
         try:
-            call = self._call(environ, path, user)
+            call = self._call(environ, user)
             if not call.is_own:
                 return httputils.NOT_ALLOWED
             answer = handler(call)
         except BridgeError as error:
+            if isinstance(error, Invalid) and environ["REQUEST_METHOD"].upper() in _WRITING:
+                self._note(environ, user, error)
             answer = self._failed(error)
         if answer is None:
             return super().do_REPORT(*request)
         return _raw(answer)
+
+    def _note(self, environ: dict[str, Any], user: str, error: Invalid) -> None:
+        who = actor_of(Address(user), self._visits.now.credential)
+        method = environ["REQUEST_METHOD"].upper()
+        self._door.note_refusal(who, method, environ[HREF], code=error.code, reason=error.public)
 
     do_PROPFIND = partialmethod(_answer, reading.propfind)  # noqa: N815 - Radicale's names
     do_REPORT = partialmethod(_answer, reading.report)  # noqa: N815

@@ -12,10 +12,9 @@ from urllib.parse import quote
 
 from radicale import config
 
-from bridge.caldav import answers
 from bridge.caldav.call import Door, Settings, split_path
 from bridge.errors import Invalid
-from bridge_radicale.application import CONTENT_TYPE, FORWARDED_HOST, HREF, BridgeApplication
+from bridge_radicale.application import CONTENT_TYPE, FORWARDED_HOST, HREF, PATH, BridgeApplication
 from bridge_radicale.auth import Auth
 from bridge_radicale.rights import Rights
 from bridge_radicale.storage import Storage
@@ -26,10 +25,11 @@ if TYPE_CHECKING:
 
     from radicale.config import Configuration
 
-    from bridge.caldav.answers import Answer
     from bridge.trust.passwords import Passwords
     from bridge.worker.gateway import Gateway
 
+_NO_TEXT: Final = "\x00"
+"""Stands for a path that is no UTF-8: no name of ours has it."""
 _WELL_KNOWN: Final = "/.well-known/caldav"
 # What account set-ups try beside /.well-known (Apple, caldav-clients section 2.2).
 _LADDER: Final = ("/principals", "/calendar/dav")
@@ -79,8 +79,8 @@ def _configuration(door: Door, passwords: Passwords, visits: Visits) -> dict[str
 class Mount:
     """Finds the CalDAV door's own paths and prepares them for Radicale.
 
-    Refused here, before anything else sees them: paths that are no text, dot segments,
-    empty segments, backslashes, control characters, endless names.
+    Paths that no name of ours can hold (no text, dot segments, empty segments, backslashes,
+    control characters, endless names) never reach Radicale: it would tidy them up.
     """
 
     def __init__(self, application: BridgeApplication, settings: Settings) -> None:
@@ -104,9 +104,7 @@ class Mount:
         try:
             path = str(environ.get("PATH_INFO", "")).encode("latin-1").decode()
         except UnicodeError:
-            return _send(
-                answers.failed(Invalid("bad-request", "the path is no UTF-8")), start_response
-            )
+            path = f"{self._prefix}/{_NO_TEXT}"
         if path.rstrip("/") == _WELL_KNOWN:
             headers = [("Location", f"{self._prefix}/"), ("Content-Length", "0")]
             start_response("301 Moved Permanently", headers)
@@ -118,10 +116,6 @@ class Mount:
         else:
             start_response("404 Not Found", [("Content-Length", "0")])
             return []
-        try:
-            split_path(inner)
-        except Invalid as error:
-            return _send(answers.failed(error), start_response)
         prepared = self._prepare(environ, inner, quote(path or "/"))
         answer: Iterable[bytes] = self._application(prepared, start_response)
         return answer
@@ -133,9 +127,17 @@ class Mount:
             # Radicale believes these from anybody, and cuts paths by them.
             if not key.startswith(("HTTP_X_FORWARDED_", "HTTP_X_SCRIPT_NAME", "HTTP_X_REMOTE_"))
         }
+        try:
+            split_path(inner)
+        except Invalid:
+            # Refused after the login, so that the event log says who tried.
+            shown = "/"
+        else:
+            shown = inner
         prepared |= {
             "SCRIPT_NAME": self._prefix,
-            "PATH_INFO": inner,
+            "PATH_INFO": shown,
+            PATH: inner,
             "QUERY_STRING": "",
             "CONTENT_TYPE": "",
             CONTENT_TYPE: environ.get("CONTENT_TYPE", ""),
@@ -155,13 +157,6 @@ def _remote(environ: dict[str, Any]) -> str:
     near = str(environ.get("REMOTE_ADDR", ""))
     told = str(environ.get("HTTP_X_FORWARDED_FOR", "")).rpartition(",")[2].strip()
     return told if told and near in {"127.0.0.1", "::1", ""} else near
-
-
-def _send(answer: Answer, start_response: Callable[..., Any]) -> list[bytes]:
-    body = answer.body or b""
-    headers = [*answer.headers.items(), ("Content-Length", str(len(body)))]
-    start_response(f"{answer.status.value} {answer.status.phrase}", headers)
-    return [body]
 
 
 __all__ = ["Mount", "Settings", "make_application"]

@@ -81,6 +81,6 @@ def test_many_guesses_are_turned_away_with_503_and_known_logins_are_not(dav: Doo
 
 
 def test_writes_name_the_credential_in_the_event_log(dav: Door) -> None:
-    dav.put("u1.ics", b"nonsense")
+    dav.put("u1.ics", b"nonsense", list_="requests")
     assert dav.gateway.events.tail(1)[0]["credential"] == "test"
     assert dav.put("u1.ics", vtodo("u1")).status == 201

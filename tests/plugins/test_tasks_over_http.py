@@ -225,14 +225,25 @@ def test_a_body_that_is_no_task_is_refused_with_its_precondition(
     assert dav("GET", f"{PERSONAL}/u1.ics").status == 404
 
 
-def test_a_refusal_is_in_the_event_log_with_its_reason(dav: Door) -> None:
-    dav.put("u1.ics", b"hello")
-    event = dav.gateway.events.tail(1)[0]
-    assert event["event"] == "refused"
-    assert event["actor"] == ALICE
-    assert event["code"] == "valid-calendar-data"
-    assert event["reason"]
-    assert str(event["path"]).endswith("/personal/u1.ics")
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        (f"{PERSONAL}/u1.ics", b"hello", "valid-calendar-data"),
+        (f"{PERSONAL}/u1.ics", b"x" * (17 * 1024 * 1024), "body-too-large"),
+        (f"{PERSONAL}/%2e%2e/u1.ics", vtodo("u1"), "bad-request"),
+        (f"{PERSONAL}/%ff.ics", vtodo("u1"), "bad-request"),
+        (f"{HOME}/requests/u1.ics", vtodo("u1"), "forbidden"),
+    ],
+)
+def test_a_refusal_is_in_the_event_log_once_with_its_reason(
+    dav: Door, path: str, body: bytes, code: str
+) -> None:
+    dav("PUT", path, body, content_type="text/calendar")
+    events = [event for event in dav.gateway.events.tail(9) if event["event"] == "refused"]
+    assert [(event["actor"], event["door"], event["code"]) for event in events] == [
+        (ALICE, "caldav", code)
+    ]
+    assert events[0]["reason"]
 
 
 def test_another_media_type_is_refused(dav: Door) -> None:
