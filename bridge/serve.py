@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -90,11 +91,26 @@ def serve(config: Config, announce: Callable[[str], None], *, config_file: Path 
 
 
 def serve_http(config: Config) -> None:
-    """Serve HTTP beside the writer's process, on the same port, until SIGINT or SIGTERM."""
+    """Serve HTTP beside the writer's process, on the same port, until SIGINT or SIGTERM.
+
+    Also until the writer's process is gone, however it ended.
+    """
     with app.open_reader(config) as running:
         health = wsgi.Health(troubles=list, figures=dict)
         front = wsgi.Front(caldav(running, config), health)
-        Listener(front, config.http, lambda: None).serve()
+        listener = Listener(front, config.http, lambda: None)
+        if stat.S_ISFIFO(os.fstat(0).st_mode):
+            threading.Thread(target=_follow, args=(listener,), daemon=True).start()
+        listener.serve()
+
+
+def _follow(listener: Listener) -> None:
+    """Stop when standard input ends: the writer's process holds its other end.
+
+    A killed writer cannot stop us, and we would keep its port and refuse every change.
+    """
+    os.read(0, 1)
+    listener.stop()
 
 
 def caldav(running: app.Running, config: Config) -> WSGIApplication:
@@ -203,7 +219,9 @@ class HttpProcesses:
         command = [sys.executable, "-m", "bridge", "serve-http", "--config", str(self._file)]
         command += ["--listen", f"{http.host}:{http.port}"]
         for _ in range(http.workers):
-            self._processes.append(subprocess.Popen(command))  # noqa: S603 - our own program
+            self._processes.append(
+                subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own program
+            )
 
     def stop(self) -> None:
         """Stop them and wait."""
@@ -214,6 +232,9 @@ class HttpProcesses:
                 process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
 
 
 class Upkeep:
