@@ -21,7 +21,7 @@ from bridge.store.segments import parse_place
 from bridge.trust.patchsig import SignatureChecker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from bridge.model.ids import ProjectId
@@ -127,10 +127,15 @@ def examine(
         progress: told the number of entries checked.
     """
     report, named = Report(project=project), set[Digest]()
+    keys: dict[KeyId, str] = {}
     place: Place | None = None
     try:
         begun = list(islice(lines, 2))
-        keys = _first_keys(begun)
+        # The first entry can be checked only with the key that the second one records.
+        for seq, place, line in begun:
+            ops = _read(line, seq).patch.ops
+            if seq > 1:
+                keys = {KeyId(op.kid): op.public for op in ops if isinstance(op, Key)}
         fold = Fold(project=ProjectState(id=project), checker=SignatureChecker(keys))
         for seq, place, line in chain(begun, lines):
             entry = _read(line, seq)
@@ -156,22 +161,9 @@ def _read(line: bytes, seq: int) -> Entry:
         raise Corrupt("bad-line", str(error), seq=seq) from None
 
 
-def _first_keys(lines: Iterable[tuple[int, Place, bytes]]) -> dict[KeyId, str]:
-    """Return the keys that the second entry records (tx-protocol section 5)."""
-    keys: dict[KeyId, str] = {}
-    for seq, _, line in lines:
-        if seq != 1:
-            try:
-                ops = read_entry(line).patch.ops
-            except Invalid:
-                continue
-            keys |= {KeyId(op.kid): op.public for op in ops if isinstance(op, Key)}
-    return keys
-
-
 def _located(error: Corrupt, seq: int, place: Place | None) -> Damage:
     found = error.fields.get("seq")
-    if found is None or place is None:
+    if not isinstance(found, int) or place is None:
         # The log as a whole: the store names the file.
         where = str(error.fields.get("path") or error.fields.get("directory") or "")
         expected = error.fields.get("expected")
@@ -180,9 +172,9 @@ def _located(error: Corrupt, seq: int, place: Place | None) -> Damage:
     first, _, _ = parse_place(place)
     return Damage(
         code=error.code,
-        seq=seq,
+        seq=found,
         file=f"log/{first:08d}.jsonl",
-        line=seq - first + 1,
+        line=found - first + 1,
         detail=error.public,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,37 @@ class Terminal:
         return app.connect(self.config)
 
 
+def copied(template: Terminal, directory: Path) -> Terminal:
+    """Return a terminal over a copy of another's spool; making one anew takes a second."""
+    shutil.copytree(template.directory, directory, symlinks=True, dirs_exist_ok=True)
+    copy = Terminal(directory)
+    moved = copy.file.read_text().replace(str(template.directory), str(directory))
+    copy.file.write_text(moved)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def two_users(tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+    """A spool with Alice and Bob, to be copied."""
+    made = Terminal(tmp_path_factory.mktemp("users")).init()
+    for user in (made.alice, made.bob):
+        made.ok("user", "add", user)
+    return made
+
+
+@pytest.fixture(scope="session")
+def one_team(two_users: Terminal, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+    """The same with a project of six entries and one attachment, to be copied."""
+    made = copied(two_users, tmp_path_factory.mktemp("team"))
+    made.team()
+    task = made.ok("task", "add", "Team", "Buy milk")
+    made.ok("task", "set", task, "due=2026-12-01")
+    file = made.directory / "plan.txt"
+    file.write_bytes(b"the plan\n")
+    made.ok("task", "attach", task, file)
+    return made
+
+
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A terminal where nothing was set up yet."""
@@ -102,8 +134,14 @@ def bare(empty: Terminal) -> Terminal:
 
 
 @pytest.fixture
-def terminal(bare: Terminal) -> Terminal:
-    """A spool with Alice and Bob."""
-    for user in (bare.alice, bare.bob):
-        bare.ok("user", "add", user)
-    return bare
+def terminal(empty: Terminal, request: pytest.FixtureRequest) -> Terminal:
+    """A spool with Alice and Bob; with the team where the test asks for `project` too."""
+    template = "one_team" if "project" in request.fixturenames else "two_users"
+    return copied(request.getfixturevalue(template), empty.directory)
+
+
+@pytest.fixture
+def project(terminal: Terminal) -> str:
+    """The id of a project of six entries and one attachment."""
+    found: str = terminal.json("project", "show", "Team")["project"]
+    return found
