@@ -37,8 +37,9 @@ from bridge.store.spool import Layout, Spool, SpoolLock
 from bridge.trust.passwords import Passwords
 from bridge.trust.passwords import Settings as PasswordSettings
 from bridge.trust.patchsig import DomainKey, b64, unb64
+from bridge.worker.commit import Stores
 from bridge.worker.gateway import Gateway
-from bridge.worker.loop import Stores, Worker
+from bridge.worker.loop import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable

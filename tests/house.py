@@ -17,7 +17,8 @@ from bridge.store.index_engine import open_index_memory
 from bridge.store.memory import MemoryBlobs, MemoryEvents, MemoryLog
 from bridge.trust.patchsig import DomainKey
 from bridge.worker.command import Actor, CreateProject, CreateTask, Receipt, SetMember
-from bridge.worker.loop import Stores, Worker
+from bridge.worker.commit import Stores
+from bridge.worker.loop import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

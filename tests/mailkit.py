@@ -34,8 +34,9 @@ from bridge.trust.anchors import TrustAnchors, fingerprint_of
 from bridge.trust.patchsig import DomainKey
 from bridge.trust.testca import Issued, issue_certificate, make_test_ca
 from bridge.worker.command import Actor, CreateProject
+from bridge.worker.commit import Stores
 from bridge.worker.gateway import Gateway
-from bridge.worker.loop import Stores, Worker
+from bridge.worker.loop import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

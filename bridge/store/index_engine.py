@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPICursor
     from sqlalchemy.sql import ClauseElement, Select
 
-_CACHE_KIB: Final = 16 * 1024
+_CACHE_KIB: Final = 2 * 1024
+"""Of each thread's connection: the system's page cache holds the rest, once for all."""
 _BUSY_SECONDS: Final = 10.0
 
 

@@ -12,16 +12,12 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections import OrderedDict
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bridge.errors import BridgeError, Corrupt, Invalid, Unavailable
 from bridge.model.ids import ReplicaId
-from bridge.store.rows import Applied
-from bridge.store.write import NotDurable
-from bridge.worker import plan, replay, report, requests
+from bridge.worker import plan, report, requests
 from bridge.worker.command import (
     AcceptRequest,
     Command,
@@ -33,6 +29,7 @@ from bridge.worker.command import (
     ReceiveRequest,
     Refused,
 )
+from bridge.worker.commit import Commit, Stores
 from bridge.worker.stage import Layer, Made, Stage
 from bridge.worker.view import House, Plan
 
@@ -40,13 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from bridge.model.ids import Digest, ProjectId, TaskId
-    from bridge.model.state import TaskState
-    from bridge.store import EventLog
-    from bridge.store.directory_contract import Directory
-    from bridge.store.index_contract import IndexWriter
-    from bridge.store.rows import TaskRow
-    from bridge.store.write import BlobWriter, LogWriter
+    from bridge.model.ids import Digest, ProjectId
     from bridge.trust.patchsig import DomainKey
 
 log = logging.getLogger(__name__)
@@ -54,19 +45,7 @@ log = logging.getLogger(__name__)
 BATCH: Final = 64
 QUEUE: Final = 4096
 REPLICA: Final = "main"
-_TASKS_KEPT: Final = 4096
 _RequestCommand = ReceiveRequest | AcceptRequest | DeclineRequest | IgnoreRequest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stores:
-    """The stores of one spool, for the one who writes them."""
-
-    log: LogWriter
-    index: IndexWriter
-    blobs: BlobWriter
-    directory: Directory
-    events: EventLog
 
 
 class _Job:
@@ -105,7 +84,7 @@ class Worker:
         self._clock = clock
         self._random = random_bytes
         self._replica = ReplicaId(f"{key.domain}/{REPLICA}")
-        self._cached = Layer(tasks=_Recent())
+        self._commit = Commit(stores)
         # Bounded: a burst beyond it is answered "not now" at once instead of growing.
         self._queue: queue.Queue[_Job | None] = queue.Queue(QUEUE)
         self._thread: threading.Thread | None = None
@@ -193,25 +172,28 @@ class Worker:
             if last:
                 return
 
-    def _work(self, jobs: list[_Job]) -> None:
+    def _work(self, waiting: list[_Job]) -> None:
+        jobs = [job for job in waiting if job.future.set_running_or_notify_cancel()]
+        now = self._clock()
         with self._working:
+            batch = Layer()
+            moved: frozenset[ProjectId] = frozenset()
             try:
-                now = self._clock()
-                batch = Layer()
                 for job in jobs:
                     self._stage(job, batch, now)
-                moved = self._commit(jobs, batch)
-                self._conclude(jobs)
-                self._report(jobs, now)
+                failed = self._commit.commit(batch.made)
+                self._fail(jobs, failed)
+                moved = frozenset(made.entry.project for made in batch.made) - failed.keys()
             except Exception as error:
+                # Nothing of this batch was acknowledged; what did reach a log is read in again.
                 log.exception("a batch failed")
-                self._forget_states()
-                moved = frozenset()
+                self._commit.resume(made.entry.project for made in batch.made)
+                trouble = _busy("the change could not be saved", cause=str(error))
                 for job in jobs:
-                    job.outcome = job.outcome if isinstance(job.outcome, BridgeError) else None
-                    job.outcome = job.outcome or Unavailable(
-                        "unavailable", "the change could not be saved", retry=True, cause=str(error)
-                    )
+                    job.outcome, job.then = trouble, None
+            for job in jobs:
+                _conclude(job)
+            self._report(jobs, now)
         for job in jobs:
             _answer(job)
         if moved:
@@ -227,7 +209,7 @@ class Worker:
             replica=self._replica,
             random_bytes=self._random,
             batch=batch,
-            cached=self._cached,
+            cached=self._commit.cached,
         )
         try:
             job.outcome = self._outcome(job, stage, now)
@@ -284,133 +266,37 @@ class Worker:
             conflicts=planned.conflicts,
         )
 
-    # -- making it durable ---------------------------------------------------------------
+    # -- answering -----------------------------------------------------------------------
 
-    def _commit(self, jobs: list[_Job], batch: Layer) -> frozenset[ProjectId]:
-        lines: dict[ProjectId, list[Made]] = {}
-        for made in batch.made:
-            lines.setdefault(made.entry.project, []).append(made)
-        failed: dict[ProjectId, BridgeError] = {}
-        places: dict[str, str] = {}
-        for project, items in lines.items():
-            try:
-                found = self._log.append(
-                    project, items[0].entry.seq - 1, [made.line for made in items]
-                )
-            except BridgeError as error:
-                failed[project] = error
-            else:
-                places.update(zip((m.entry.hash for m in items), found, strict=True))
-        self._sync([project for project in lines if project not in failed], failed)
-        if failed:
-            self._drop(jobs, failed)
-        kept = [made for made in batch.made if made.entry.project not in failed]
-        if kept:
-            self._take_in(kept, places)
-        for project in failed:
-            self._resume(project)
-        return frozenset(lines) - failed.keys()
-
-    def _sync(self, projects: list[ProjectId], failed: dict[ProjectId, BridgeError]) -> None:
-        if not projects:
-            return
-        try:
-            self._log.sync(projects)
-        except NotDurable as error:
-            failed.update(error.failed)
-
-    def _take_in(self, kept: list[Made], places: Mapping[str, str]) -> None:
-        applied = [
-            Applied(
-                entry=made.entry,
-                place=places[made.entry.hash],  # type: ignore[arg-type]  # places of this batch
-                project=made.project,
-                task=made.task,
-                row=made.row,
-                facts=made.facts,
-            )
-            for made in kept
-        ]
-        for made in kept:
-            self._cached.projects[made.entry.project] = made.project
-            if made.task and made.row:
-                self._cached.tasks[made.task.id] = (made.task, made.row)
-        try:
-            self._index.apply(applied)
-        except Exception:
-            # The log has it, so it is done; the index is read in again from there.
-            log.exception("the index could not take in a batch; reading the log again")
-            self._forget_states()
-            for project in {made.entry.project for made in kept}:
-                self._resume(project)
-
-    def _drop(self, jobs: list[_Job], failed: Mapping[ProjectId, BridgeError]) -> None:
+    def _fail(self, jobs: list[_Job], failed: Mapping[ProjectId, BridgeError]) -> None:
         """Answer "not now" to every command with an entry in a log that failed."""
         for job in jobs:
             for made in job.layer.made if job.layer else ():
                 error = failed.get(made.entry.project)
                 if error is not None:
                     job.outcome, job.then = error, None
-        self._forget_states()
-
-    def _forget_states(self) -> None:
-        self._cached.projects.clear()
-        self._cached.tasks.clear()
-
-    def _resume(self, project: ProjectId) -> None:
-        """Read a project's log again after a failure; where that fails too, later."""
-        try:
-            self._log.reopen(project)
-            self.catch_up(project)
-        except BridgeError as error:
-            log.error("project %s cannot be read: %s", project, error)  # noqa: TRY400 - no trace needed
-
-    def _conclude(self, jobs: list[_Job]) -> None:
-        for job in jobs:
-            if job.then is None or not isinstance(job.outcome, Receipt):
-                continue
-            try:
-                outcome = job.then()
-            except BridgeError as error:
-                job.outcome = error
-                continue
-            if isinstance(outcome, Receipt) and job.outcome.task:
-                continue
-            job.outcome = outcome
 
     # -- recovery ------------------------------------------------------------------------
 
     def recover(self, progress: Callable[[ProjectId, int], None] | None = None) -> int:
         """Bring the index up to the logs; return how many entries it lacked."""
-        return sum(self.catch_up(project, progress) for project in self._log.projects())
+        return sum(self._commit.catch_up(project, progress) for project in self._log.projects())
 
     def rebuild(self, progress: Callable[[ProjectId, int], None] | None = None) -> int:
         """Read every log in afresh; return how many entries there were."""
         with self._working:
-            self._forget_states()
+            self._commit.forget_states()
             known = set(self._index.projects()) | set(self._log.projects())
             for project in known:
                 self._index.forget(project)
         return self.recover(progress)
-
-    def catch_up(
-        self, project: ProjectId, progress: Callable[[ProjectId, int], None] | None = None
-    ) -> int:
-        """Read in the entries of a log that the index has not seen.
-
-        Raises:
-            Corrupt: the chain is broken; the index stays at the last good entry.
-        """
-        return replay.catch_up(
-            project, log=self._log, index=self._index, blobs=self._blobs, progress=progress
-        )
 
     # -- what happened -------------------------------------------------------------------
 
     def _report(self, jobs: Sequence[_Job], now: datetime) -> None:
         self.entries += sum(len(job.layer.made) for job in jobs if job.layer)
         self.refused += sum(isinstance(job.outcome, Refused) for job in jobs)
-        events = [
+        events: list[dict[str, object]] = [
             event
             for job in jobs
             for event in report.events(
@@ -421,23 +307,28 @@ class Worker:
             self._events.append(now, events)
 
 
-class _Recent(OrderedDict["TaskId", "tuple[TaskState, TaskRow]"]):
-    """The tasks that were touched last; older ones are read from the index again."""
+def _conclude(job: _Job) -> None:
+    """Let the directory know what the log has; the log is the truth, so only then."""
+    if job.then is None or not isinstance(job.outcome, Receipt):
+        return
+    try:
+        outcome = job.then()
+    except BridgeError as error:
+        job.outcome = error
+        return
+    except Exception as error:
+        log.exception("the directory could not be told of a command")
+        job.outcome = _busy("the request could not be changed", cause=str(error))
+        return
+    if not (isinstance(outcome, Receipt) and job.outcome.task):
+        job.outcome = outcome
 
-    def __setitem__(self, task: TaskId, value: tuple[TaskState, TaskRow]) -> None:
-        super().__setitem__(task, value)
-        self.move_to_end(task)
-        if len(self) > _TASKS_KEPT:
-            self.popitem(last=False)
 
-
-def _busy(reason: str) -> Unavailable:
-    return Unavailable("unavailable", reason, retry=True)
+def _busy(reason: str, cause: str = "") -> Unavailable:
+    return Unavailable("unavailable", reason, retry=True, cause=cause)
 
 
 def _answer(job: _Job) -> None:
-    if job.future.cancelled():
-        return
     if isinstance(job.outcome, BridgeError):
         if isinstance(job.outcome, Unavailable):
             job.future.set_result(

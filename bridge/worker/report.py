@@ -28,13 +28,26 @@ def events(
         "actor": actor.user if actor else "",
         "door": actor.via.value if actor else "",
     }
+    concerned = {
+        name: str(value)
+        for name in ("project", "task", "href", "request")
+        if (value := getattr(command, name, None))
+    }
     match outcome:
         case Refused(code=code, reason=reason):
-            return [{"event": "refused", "code": code, "reason": reason, **who}]
+            return [{"event": "refused", "code": code, "reason": reason, **who, **concerned}]
         case Conflict(reason=reason):
-            return [{"event": "refused", "code": "conflict", "reason": reason, **who}]
+            return [{"event": "refused", "code": "conflict", "reason": reason, **who, **concerned}]
         case BridgeError():
-            return [{"event": "refused", "code": outcome.code, "reason": str(outcome), **who}]
+            return [
+                {
+                    "event": "refused",
+                    "code": outcome.code,
+                    "reason": str(outcome),
+                    **who,
+                    **concerned,
+                }
+            ]
         case _:
             return [
                 {

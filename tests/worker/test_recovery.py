@@ -28,7 +28,8 @@ from bridge.worker.command import (
     Refused,
     SetKeys,
 )
-from bridge.worker.loop import Stores, Worker
+from bridge.worker.commit import Stores
+from bridge.worker.loop import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
