@@ -42,10 +42,16 @@ def once(directory: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return run("quickstart", "--once", "--directory", directory, *(more or free))
 
 
+@pytest.fixture
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a short name: the path of a Unix socket has 104 bytes at most."""
+    return tmp_path_factory.mktemp("q")
+
+
 @pytest.fixture(scope="module")
 def tried(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The directory and the output of one quickstart that worked."""
-    directory = tmp_path_factory.mktemp("quick") / "start"
+    directory = tmp_path_factory.mktemp("q") / "start"
     done = once(directory)
     assert done.returncode == 0, done.stderr + done.stdout
     return directory, done.stdout
@@ -87,10 +93,8 @@ def test_secrets_are_for_their_owner_only(tried: tuple[Path, str]) -> None:
         assert (directory / name).stat().st_mode & 0o777 == 0o600, name
 
 
-def test_a_second_run_continues_with_the_same_domain(
-    tried: tuple[Path, str], tmp_path: Path
-) -> None:
-    directory = tmp_path / "again"
+def test_a_second_run_continues_with_the_same_domain(tried: tuple[Path, str], place: Path) -> None:
+    directory = place / "again"
     shutil.copytree(tried[0], directory, symlinks=True)
     password = Example(directory).stored_password()
     done = once(directory)
@@ -100,9 +104,9 @@ def test_a_second_run_continues_with_the_same_domain(
 
 
 def test_a_backup_without_the_index_is_restored_and_verified(
-    tried: tuple[Path, str], tmp_path: Path
+    tried: tuple[Path, str], place: Path
 ) -> None:
-    restored = tmp_path / "restored"
+    restored = place / "restored"
     without = shutil.ignore_patterns("index.sqlite3*", "_control")
     shutil.copytree(tried[0], restored, symlinks=True, ignore=without)
     config = ("--config", restored / "bridge.toml")
@@ -123,9 +127,9 @@ def taken() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("option", ["--listen", "--smtp"])
-def test_a_busy_port_is_one_sentence_and_a_hint(taken: str, option: str, tmp_path: Path) -> None:
+def test_a_busy_port_is_one_sentence_and_a_hint(taken: str, option: str, place: Path) -> None:
     free = {"--listen": "127.0.0.1:0", "--smtp": "127.0.0.1:0", option: taken}
-    done = once(tmp_path / "none", *(word for pair in free.items() for word in pair))
+    done = once(place / "none", *(word for pair in free.items() for word in pair))
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == (
@@ -133,11 +137,11 @@ def test_a_busy_port_is_one_sentence_and_a_hint(taken: str, option: str, tmp_pat
         "tx-bridge: hint: stop the other program, or choose another port with"
         f" {option} HOST:PORT\n"
     )
-    assert not (tmp_path / "none").exists()
+    assert not (place / "none").exists()
 
 
-def test_a_damaged_directory_ends_with_a_sentence(tried: tuple[Path, str], tmp_path: Path) -> None:
-    directory = tmp_path / "damaged"
+def test_a_damaged_directory_ends_with_a_sentence(tried: tuple[Path, str], place: Path) -> None:
+    directory = place / "damaged"
     shutil.copytree(tried[0], directory, symlinks=True)
     (directory / "bob.pem").write_text("no certificate")
     done = once(directory)
@@ -146,11 +150,11 @@ def test_a_damaged_directory_ends_with_a_sentence(tried: tuple[Path, str], tmp_p
     assert "Traceback" not in done.stderr
 
 
-def test_mail_that_is_not_believed_fails_the_check(tried: tuple[Path, str], tmp_path: Path) -> None:
+def test_mail_that_is_not_believed_fails_the_check(tried: tuple[Path, str], place: Path) -> None:
     """Another authority than the one in the configuration: Bob's mail is a request only."""
-    directory = tmp_path / "distrusted"
+    directory = place / "distrusted"
     shutil.copytree(tried[0], directory, symlinks=True)
-    other = Example(tmp_path / "other")
+    other = Example(place / "other")
     other.prepare(clock())
     shutil.copy(other.authority, directory / "ca.pem")
     done = once(directory)
@@ -161,9 +165,9 @@ def test_mail_that_is_not_believed_fails_the_check(tried: tuple[Path, str], tmp_
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_it_is_stopped_and_leaves_nothing_running(
-    how: signal.Signals, tried: tuple[Path, str], tmp_path: Path
+    how: signal.Signals, tried: tuple[Path, str], place: Path
 ) -> None:
-    directory = tmp_path / "serving"
+    directory = place / "serving"
     shutil.copytree(tried[0], directory, symlinks=True)
     web, mail = free_port("127.0.0.1"), free_port("127.0.0.1")
     where = ["--listen", f"127.0.0.1:{web}", "--smtp", f"127.0.0.1:{mail}"]
