@@ -121,7 +121,7 @@ def _told(error: Exception) -> int:
     return status
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("tx-bridge", cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tx-bridge")
 def root() -> None:
     """Tasks between calendar clients, mail and other servers.

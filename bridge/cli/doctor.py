@@ -223,7 +223,7 @@ def _index_and_clock(config: Config, layout: Layout) -> Iterator[Check]:
         yield warn("index", "there is none yet", "it is made when it is needed")
         return
     reader = FileLogReader(layout)
-    newest, total, behind = "", 0, []
+    newest, total, behind, lost = "", 0, [], []
     try:
         url = config.index_url
         engine = open_index_url(url) if url else open_index_file(layout.index)
@@ -237,11 +237,7 @@ def _index_and_clock(config: Config, layout: Layout) -> Iterator[Check]:
             seen = state.seq if state else 0
             newest, total = max(newest, state.ts if state else ""), total + count
             if seen > count:
-                yield bad(
-                    "index",
-                    f"{project}: the index has seen entry {seen}, the log ends with {count}",
-                    f"restore the log from a backup; tx-bridge verify {project} says more",
-                )
+                lost.append(f"{project} ends with entry {count}, not {seen}")
             elif seen < count:
                 behind.append(project)
     except BridgeError as error:
@@ -252,7 +248,13 @@ def _index_and_clock(config: Config, layout: Layout) -> Iterator[Check]:
         return
     finally:
         reader.close()
-    if behind:
+    if lost:
+        yield bad(
+            "index",
+            f"it has seen more than the log holds: {', '.join(lost)}",
+            "restore the log from a backup; tx-bridge verify says more",
+        )
+    elif behind:
         yield warn("index", f"behind the log: {', '.join(behind)}", "the next command catches up")
     else:
         yield ok("index", f"{total} entries of {len(known)} projects")
