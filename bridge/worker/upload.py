@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from bridge.model import related
 from bridge.model.ids import project_of
 from bridge.model.patch import MAX_VALUE, Create, Op, Set
+from bridge.model.state import ANNOTATION
 from bridge.store.rows import BLOB, default_href
 from bridge.wire import vtodo
 from bridge.worker.command import Conflict, Receipt, Refused
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 INLINE: Final = 32 * 1024
 """Bytes of text that travel inside the patch; a longer text is a blob that it names."""
 HREF: Final = "ical.href"
+_COMMENTS: Final = (ANNOTATION, "ical.COMMENT.")
 MOVED: Final = "tx.moved-from"
 """The task that this one was moved from, in another project."""
 
@@ -118,9 +120,16 @@ def _merged(
     return dict(vtodo.changes(shown, wanted, current))
 
 
-def _shown(keys: Mapping[str, str]) -> dict[str, str]:
-    """Return the keys that lines of the text stand for."""
-    return {key: value for key, value in keys.items() if key not in (HREF, MOVED)}
+def _shown(keys: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return what lines of the text stand for: keys, and comments whatever their seconds.
+
+    A comment that a client sends without its second gets one from LAST-MODIFIED, which is
+    another with each upload (DAVx5); the comment is the same.
+    """
+    comments = sorted(value for key, value in keys.items() if key.startswith(_COMMENTS))
+    hidden = (HREF, MOVED)
+    others = {k: v for k, v in keys.items() if k not in hidden and not k.startswith(_COMMENTS)}
+    return others, comments
 
 
 def _short(keys: Mapping[str, str], project: ProjectId, keep: Keep) -> dict[str, str]:

@@ -290,6 +290,18 @@ def test_what_is_put_is_served_byte_for_byte_with_a_strong_etag(house: House) ->
     assert row.etag == receipt.etag
 
 
+def test_a_comment_sent_again_with_another_time_is_the_same_comment(house: House) -> None:
+    """DAVx5 sends LAST-MODIFIED anew with each upload (trace davx5/09)."""
+    first = vtodo(extra="LAST-MODIFIED:20261120T120000Z\nCOMMENT:hello")
+    house.done(put(first))
+    second = vtodo(summary="Two", extra="LAST-MODIFIED:20261120T130000Z\nCOMMENT:hello")
+    receipt = house.done(put(second))
+    assert receipt.exact
+    state = house.stores.index.task(receipt.task)  # type: ignore[arg-type]  # a task's receipt
+    assert state is not None
+    assert [k for k in state.keys if k.startswith("annotation_")] == ["annotation_1795176000"]
+
+
 def test_put_with_stale_etag_is_refused(house: House) -> None:
     first = house.done(put(vtodo()))
     house.done(put(vtodo(summary="Two"), expect=Expect(etags=(first.etag,))))
