@@ -17,7 +17,7 @@ import click
 
 from bridge import app
 from bridge.cli.shape import CONFIG
-from bridge.cli.speech import note
+from bridge.cli.speech import catching_up, note
 from bridge.config import load
 from bridge.errors import BridgeError, Invalid, Misconfigured, NotFound, Unavailable
 from bridge.model.ids import domain_of
@@ -185,13 +185,13 @@ def check_spool(config: Config) -> None:
 
 def _connected(config: Config) -> app.Running:
     for _ in range(_TURNS):
-        running = app.connect(config)
+        running = app.connect(config, catching_up)
         if running.worker is not None or app.socket_of(config).is_socket():
             return running
         # Another command is the worker for a moment, or a gateway is starting.
         running.__exit__(None, None, None)
         threading.Event().wait(_TURN_SECONDS)
-    return app.open_writer(config)
+    return app.open_writer(config, catching_up)
 
 
 def _show(running: app.Running, moved: set[ProjectId]) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = "tx-bridge"
 _CUT: Final = 72
+_MANY: Final = 1000
 
 
 def fail(sentence: str, hint: str = "") -> None:
@@ -101,6 +102,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str =
     for row in cells:
         shown.add_row(*(Text(one) for one in row))
     Console().print(shown)
+
+
+def catching_up(project: str, count: int) -> None:
+    """Say on a terminal that many entries are read into the index before the command."""
+    if count >= _MANY and sys.stderr.isatty():
+        note(f"reading {project} into the index: {count} entries")
 
 
 @contextmanager

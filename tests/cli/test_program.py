@@ -178,6 +178,41 @@ def test_nothing_that_a_terminal_obeys_is_written(text: str, shown: str) -> None
     assert plain(text) == shown
 
 
+def on_a_terminal(terminal: Terminal, *words: str) -> str:
+    """Return what a person sees: standard output and error are a terminal of 120 columns."""
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "rb") as screen:
+        process = subprocess.Popen(  # noqa: S603 - the program under test
+            [sys.executable, "-m", "bridge", "--config", str(terminal.file), *words],
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, "COLUMNS": "120", "TERM": "xterm"},  # noqa: TID251 - a child's
+        )
+        os.close(theirs)
+        seen = b""
+        try:
+            while part := os.read(screen.fileno(), 65536):
+                seen += part
+        except OSError:
+            pass  # the other end was closed: that is how a terminal ends
+        assert process.wait(30) == 0
+    return seen.decode()
+
+
+def test_a_person_sees_a_table_and_progress(terminal: Terminal, project: str) -> None:
+    seen = on_a_terminal(terminal, "project", "list")
+    assert "\t" not in seen
+    (line,) = (one for one in seen.splitlines() if one.startswith("Team"))
+    assert line.split()[:3] == ["Team", project, terminal.alice]
+    assert f"verifying {terminal.alice}" in on_a_terminal(terminal, "verify")
+
+
+def test_a_title_is_no_markup(terminal: Terminal) -> None:
+    terminal.ok("task", "add", terminal.alice, "[bold]x[/bold] \x1b[31mred")
+    seen = on_a_terminal(terminal, "task", "list")
+    assert "[bold]x[/bold] \ufffd[31mred" in seen
+
+
 # -- key and dns -------------------------------------------------------------------------
 
 
