@@ -12,6 +12,7 @@ import click
 from bridge.cli.session import config_file, settings
 from bridge.cli.shape import LISTEN, Command
 from bridge.config import DEFAULT_FILE
+from bridge.listener import free_port
 from bridge.mail.listener import ListenerSettings
 
 if TYPE_CHECKING:
@@ -70,9 +71,12 @@ def listening(
     listen: tuple[str, int] | None = None,
     lmtp: tuple[str, int] | None = None,
 ) -> Config:
-    """Return `config` with other addresses to listen on."""
+    """Return `config` with other addresses to listen on; port 0 becomes a free one."""
     if listen is not None:
         config = replace(config, http=replace(config.http, host=listen[0], port=listen[1]))
+    if not config.http.port:
+        # Chosen here: HTTP processes beside the first must listen on the same one.
+        config = replace(config, http=replace(config.http, port=free_port(config.http.host)))
     if lmtp is not None:
         held = config.mail.listener or ListenerSettings()
         door = replace(config.mail, listener=replace(held, host=lmtp[0], port=lmtp[1]))

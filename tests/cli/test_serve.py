@@ -129,6 +129,21 @@ def test_a_killed_gateway_leaves_a_spool_that_works(terminal: Terminal) -> None:
         assert terminal.json("task", "show", task)["status"] == "completed"
 
 
+def test_port_0_takes_a_free_one_and_says_which(terminal: Terminal) -> None:
+    process = spawn(terminal, "--listen", f"{HOST}:0", "--lmtp", f"{HOST}:0")
+    try:
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], SECONDS)
+        found = READY.fullmatch(process.stdout.readline()) if ready else None
+        assert found
+        assert status_of(int(found[1]), terminal.alice, "wrong") == 401
+        with smtplib.LMTP(HOST, int(found[2]), timeout=SECONDS) as lmtp:
+            assert lmtp.noop()[0] == 250
+    finally:
+        process.terminate()
+        process.communicate(timeout=SECONDS)
+
+
 @pytest.mark.parametrize("option", ["--listen", "--lmtp"])
 def test_a_port_in_use_is_one_sentence(terminal: Terminal, option: str) -> None:
     with socket.socket() as taken:
