@@ -6,7 +6,6 @@ checked as they are read, so that a wrong one is a usage error that names it.
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -92,18 +91,6 @@ class _AddressType(click.ParamType[Any]):
             self.fail(error.public, param, ctx)
 
 
-class _UuidType(click.ParamType[Any]):
-    name = "id"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> uuid.UUID:
-        try:
-            return value if isinstance(value, uuid.UUID) else uuid.UUID(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is not an id", param, ctx)
-
-
 class _Listen(click.ParamType[Any]):
     """``HOST:PORT``, ``[IPv6]:PORT`` or ``:PORT`` (this machine)."""
 
@@ -121,7 +108,6 @@ class _Listen(click.ParamType[Any]):
 
 
 ADDRESS: Final = _AddressType()
-UUID: Final = _UuidType()
 LISTEN: Final = _Listen()
 FILE: Final = click.Path(path_type=Path)
 

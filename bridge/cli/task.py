@@ -15,6 +15,7 @@ from bridge.cli.shape import ADDRESS, FILE, Group, as_option, json_option
 from bridge.cli.speech import document, note, say, short, table
 from bridge.errors import Invalid
 from bridge.model.ids import Address, project_of, task_hex, task_id
+from bridge.model.patch import MAX_VALUE, read_key
 from bridge.model.roles import sees
 from bridge.model.state import ANNOTATION, ASSIGNEE, ATTACHMENT, TAG
 from bridge.store.index_contract import Window
@@ -203,13 +204,17 @@ def checked(changes: Mapping[str, str | None]) -> dict[str, str | None]:
     """Return changes of keys in their one spelling.
 
     Raises:
-        Invalid: ``bad-value``: no client could read such a date, status, priority or progress.
+        Invalid: ``bad-value``: no client could read such a date, status, priority or
+            progress; ``bad-op``: no such key can be; ``too-large``.
     """
     good: dict[str, str | None] = {}
     for key, value in changes.items():
-        good[key] = value
+        good[read_key(key)] = value
         if value is None:
             continue
+        size = len(value.encode())
+        if size > MAX_VALUE:
+            raise Invalid("too-large", f"{key} has {size} bytes, at most {MAX_VALUE} are allowed")
         if key in _DATES:
             good[key] = caldate.canonical(value)
             if good[key] is None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,7 @@ from bridge.cli.shape import LISTEN
 from bridge.cli.speech import plain
 from bridge.store.spool import SpoolLock
 from bridge.trust.patchsig import unb64
+from bridge.trust.testca import make_test_ca
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -328,6 +330,19 @@ def test_a_certificate_that_cannot_be_read_fails(
 ) -> None:
     monkeypatch.setenv("TX_BRIDGE_MAIL_TRUST__CA_FILES", "none.pem")
     assert checks(terminal, 1)["certificates"] == "fail"
+
+
+@pytest.mark.parametrize(("days", "state"), [(-1, "fail"), (10, "warn"), (90, "ok")])
+def test_authorities_are_checked_for_their_end(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, days: int, state: str
+) -> None:
+    now = app.clock()
+    start, end = now - timedelta(days=30), now + timedelta(days=days, hours=1)
+    authority = make_test_ca("Test", serial=1, not_before=start, not_after=end)
+    (terminal.directory / "ca.pem").write_bytes(authority.certificate_pem)
+    monkeypatch.setenv("TX_BRIDGE_MAIL_TRUST__CA_FILES", "ca.pem")
+    said = terminal.run("doctor", "--offline").stdout
+    assert f"{state:<4}  certificates" in said
 
 
 def test_mail_servers_that_do_not_answer_fail(terminal: Terminal) -> None:

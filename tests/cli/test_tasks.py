@@ -166,6 +166,14 @@ def test_a_file_that_is_too_large_is_refused(
     assert "no such file" in terminal.refused("task", "attach", task, "/none").lower()
 
 
+def test_a_value_that_is_too_long_is_refused_by_its_key(terminal: Terminal) -> None:
+    terminal.team()
+    said = terminal.refused("task", "add", "Team", "Long", "--notes", "ä" * 40_000)
+    assert said == "notes has 80000 bytes, at most 65536 are allowed"
+    said = terminal.refused("task", "add", "Team", "Long", f"{'k' * 300}=x")
+    assert "a key has 1 to 255 bytes" in said
+
+
 @pytest.mark.parametrize(
     "setting", ["due=tomorrow", "status=done", "priority=9", "progress=101", "progress=x"]
 )
