@@ -58,6 +58,8 @@ _RULES: Final[Mapping[str, _Rule]] = {
     "supported-calendar-data": _Rule(
         status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, element=caldav("supported-calendar-data")
     ),
+    # What a report asks for; the one above is about what a PUT brings.
+    "calendar-data-type": _Rule(status=_FORBIDDEN, element=caldav("supported-calendar-data")),
     "supported-filter": _Rule(status=_FORBIDDEN, element=caldav("supported-filter")),
     "valid-filter": _Rule(status=_FORBIDDEN, element=caldav("valid-filter")),
     "supported-collation": _Rule(status=_FORBIDDEN, element=caldav("supported-collation")),

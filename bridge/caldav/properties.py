@@ -13,6 +13,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
 from xml.etree.ElementTree import fromstring
 
+from bridge.caldav import calendardata
 from bridge.caldav.collection import Collection, Kind, Member, privileges
 from bridge.caldav.multistatus import (
     apple,
@@ -303,7 +304,7 @@ class MemberWriter:
         for tag in tags:
             if tag in _MEMBER:
                 start, end = parts(tag)
-                self._given.append((f"{start}>", end, _MEMBER[tag]))
+                self._given.append((f"{start}>", end, self._taking(tag)))
             elif tag in same:
                 self._same += element(tag, same[tag])
             else:
@@ -312,10 +313,21 @@ class MemberWriter:
         whole = response("", [_MARK], self._missing, minimal=self.minimal)
         self._end = self._same + whole.partition(_MARK)[2]
 
+    def _taking(self, tag: str) -> Callable[[Member], str | None]:
+        wanted = self.asked.data
+        if tag != CALENDAR_DATA or wanted is None:
+            return _MEMBER[tag]
+        return lambda m: None if m.text is None else escape(calendardata.render(wanted, m.text))
+
     @property
     def wants_text(self) -> bool:
         """True where the texts are asked for."""
         return CALENDAR_DATA in self.asked.tags
+
+    @property
+    def serves_whole(self) -> bool:
+        """True where its reader knows the tasks afterwards, not only parts of them."""
+        return self.wants_text and self.asked.data is None
 
     def path(self, name: str) -> str:
         """Return the href of a member."""

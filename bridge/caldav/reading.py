@@ -179,7 +179,7 @@ def _multiget(call: Call, root: Element) -> Answer:
             answers.append(status_response(href, HTTPStatus.NOT_FOUND))
             continue
         answers.append(writer.write(member, href))
-        if writer.wants_text:
+        if writer.serves_whole:
             _note_served(call, collection, member)
     return _answer(multistatus(answers))
 
@@ -248,7 +248,7 @@ def _query(call: Call, root: Element) -> Answer:
     answers = []
     for member in members:
         answers.append(writer.write(member))
-        if writer.wants_text:
+        if writer.serves_whole:
             _note_served(call, collection, member)
     return _answer(multistatus(answers))
 

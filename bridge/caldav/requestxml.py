@@ -15,6 +15,7 @@ from xml.etree.ElementTree import ParseError
 import defusedxml.ElementTree as DefusedTree  # type: ignore[import-untyped]  # ships no types
 from defusedxml import DefusedXmlException
 
+from bridge.caldav import calendardata
 from bridge.caldav.multistatus import caldav, dav, escape
 from bridge.errors import Invalid
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from xml.etree.ElementTree import Element
 
+    from bridge.caldav.calendardata import Wanted
+
+_DATA: Final = caldav("calendar-data")
 DEPTH_MAX: Final = 32
 PROPERTIES_MAX: Final = 500
 HREFS_MAX: Final = 50_000
@@ -38,10 +42,14 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Properties asked for: Clark names in the order of the request."""
+    """Properties asked for: Clark names in the order of the request.
+
+    `data` is what is asked of CALDAV:calendar-data, None for the whole text.
+    """
 
     scope: Scope
     tags: tuple[str, ...] = ()
+    data: Wanted | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +110,9 @@ def _asked(prop: Element | None) -> Asked:
     tags = tuple(dict.fromkeys(child.tag for child in prop)) if prop is not None else ()
     if len(tags) > PROPERTIES_MAX:
         raise Invalid("bad-xml", f"a request may name at most {PROPERTIES_MAX} properties")
-    return Asked(scope=Scope.PROP, tags=tags)
+    data = prop.find(_DATA) if prop is not None else None
+    wanted = calendardata.parse(data) if data is not None else None
+    return Asked(scope=Scope.PROP, tags=tags, data=wanted)
 
 
 def propfind(root: Element | None) -> Asked:

@@ -214,6 +214,44 @@ def _any_instance(task: Facts, keys: Mapping[str, str], low: int, high: int) -> 
         return True
     if not _safe_rule(recur):
         return True
+    return next(_overlapping(task, keys, low, high), None) is not None
+
+
+def occurrences(keys: Mapping[str, str], low: int, high: int, most: int) -> list[str] | None:
+    """Return when a recurring task happens in a time-range, its overrides left out.
+
+    Args:
+        keys: the task.
+        low: UTC second where the range starts.
+        high: UTC second where it ends.
+        most: how many to return.
+
+    Returns:
+        Texts like the first one's DTSTART (without it DUE), in order; None where that
+        cannot be told in bounded time (as for `matches_time_range`) or are too many.
+    """
+    anchor = caldate.canonical(keys.get("scheduled") or keys.get("due", ""))
+    rdates = any(key.startswith("ical.RDATE.") for key in keys)
+    if anchor is None or rdates or not _safe_rule(keys.get("recur", "")):
+        return None
+    task = facts(keys)
+    found: list[str] = []
+    if _dated(task.start, task.due, (low, high), by_duration=task.by_duration) and (
+        anchor not in _excluded(keys)
+    ):
+        # DTSTART is the first instance also where the rule would not give it (RFC 5545 3.8.5.3).
+        found.append(anchor)
+    for text in _overlapping(task, keys, low, high):
+        if not text or len(found) > most:
+            return None
+        if text != anchor:
+            found.append(text)
+    return found if len(found) <= most else None
+
+
+def _overlapping(task: Facts, keys: Mapping[str, str], low: int, high: int) -> Iterator[str]:
+    """Yield the instances of a safe rule in a range, then "" if the search was cut short."""
+    anchor, recur = keys.get("scheduled") or keys.get("due", ""), keys.get("recur", "")
     excluded, known = _excluded(keys), zones(keys)
     count = 0
     length = abs((task.due or 0) - (task.start or 0)) if task.start and task.due else 0
@@ -225,13 +263,14 @@ def _any_instance(task: Facts, keys: Mapping[str, str], low: int, high: int) -> 
         text = _text_like(moment, anchor)
         second = caldate.epoch(text, known) or 0
         if second >= high + _DAY:
-            return False
+            return
         shift = second - (task.start if task.start is not None else task.due or 0)
         start = None if task.start is None else task.start + shift
         due = None if task.due is None else task.due + shift
         if text not in excluded and _dated(start, due, (low, high), by_duration=task.by_duration):
-            return True
-    return count in (_INSTANCES, 0)
+            yield text
+    if count in (_INSTANCES, 0):
+        yield ""
 
 
 def _instances(anchor: str, recur: str, known: caldate.Zones) -> Iterator[dt.datetime]:
