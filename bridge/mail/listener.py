@@ -51,8 +51,10 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9.:\[\]_-]")
 _REFUSED: Final = {
     "too-large": "552 5.3.4",
     "loop": "554 5.4.6",
+    "line-too-long": "500 5.5.2",
     "unknown-recipient": "550 5.1.1",
 }
+_NOBODY: Final = "550 5.1.1 there is no such user here"
 _FAREWELL_SECONDS: Final = 1.0
 _LATER: Final = "451 4.3.2 try again later"
 _log = logging.getLogger(__name__)
@@ -178,6 +180,16 @@ class Listener:
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._intake.knows, recipient)
+
+    async def note_refusal(self, recipients: Sequence[str], source: Source, answer: str) -> None:
+        """Tell the event log why a mail was refused before it could be taken in."""
+        *status, reason = answer.split(" ", 2)
+        code = next((one for one in _REFUSED if _REFUSED[one] == " ".join(status)), "busy")
+        what = {"outcome": "deferred" if code == "busy" else "rejected", "door": source}
+        why = {"mail": "", "code": code, "reason": reason}
+        events = [{"event": "mail", **what, "recipient": one[:254], **why} for one in recipients]
+        now, loop = self._gateway.clock(), asyncio.get_running_loop()
+        await loop.run_in_executor(self._executor, self._gateway.events.append, now, events)
 
     async def take(self, envelope: Envelope, source: Source, client: str) -> list[Taken]:
         """Take a mail in for each of its recipients, in their order."""
@@ -326,7 +338,8 @@ class _Session(SMTP):
         except Unavailable:
             return _LATER
         if not known:
-            return "550 5.1.1 there is no such user here"
+            await self._listener.note_refusal([address], self._source, _NOBODY)
+            return _NOBODY
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
@@ -351,6 +364,7 @@ class _Session(SMTP):
         try:
             failure = await self._read_text(text)
             if failure:
+                await self._listener.note_refusal(envelope.rcpt_tos, self._source, failure)
                 answers = [failure] * len(envelope.rcpt_tos)
             else:
                 envelope.content = bytes(text)
