@@ -221,6 +221,7 @@ def open_writer(
             key=key,
             clock=clock,
             random_bytes=secrets.token_bytes,
+            caps=config.mail.intake.caps,
         )
         worker.recover(progress)
         gateway = Gateway(

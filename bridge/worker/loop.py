@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from bridge.errors import BridgeError, Corrupt, Invalid, Unavailable
 from bridge.model.ids import ReplicaId
+from bridge.model.request import Caps
 from bridge.worker import plan, report, requests
 from bridge.worker.command import (
     AcceptRequest,
@@ -72,8 +73,13 @@ class Worker:
         key: DomainKey,
         clock: Callable[[], datetime],
         random_bytes: Callable[[int], bytes],
+        caps: Caps | None = None,
     ) -> None:
-        """Use the stores of one spool, whose lock the caller holds."""
+        """Use the stores of one spool, whose lock the caller holds.
+
+        `caps` bound how much strangers and acquaintances may ask.
+        """
+        self._caps = caps or Caps()
         self._key = key
         self._house = House(domain=key.domain, key=key.id, public=key.public)
         self._log = stores.log
@@ -229,6 +235,7 @@ class Worker:
                 blobs=self._blobs,
                 keep=self.keep_blob,
                 house=self._house,
+                caps=self._caps,
                 now=now,
             )
             step = requests.prepare(command, office, stage)

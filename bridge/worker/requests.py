@@ -86,6 +86,7 @@ class Office:
     blobs: BlobReader
     keep: Keep
     house: House
+    caps: Caps
     now: datetime
 
 
@@ -167,7 +168,7 @@ def _add(request: Request, office: Office) -> Outcome:
             )
             known = standing in (Standing.KNOWN, Standing.ALLOWED)
             over = directory.requests.over_cap(
-                request.recipient, request.sender, known=known, now=office.now, caps=Caps()
+                request.recipient, request.sender, known=known, now=office.now, caps=office.caps
             )
             if over:
                 return Refused(code="too-many", reason=over.value, retry=True)
