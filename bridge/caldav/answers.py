@@ -78,6 +78,7 @@ _RULES: Final[Mapping[str, _Rule]] = {
     ),
     "exists": _Rule(status=HTTPStatus.METHOD_NOT_ALLOWED, element=dav("resource-must-be-null")),
     "valid-sync-token": _Rule(status=_FORBIDDEN, element=dav("valid-sync-token")),
+    "sync-traversal-supported": _Rule(status=_FORBIDDEN, element=dav("sync-traversal-supported")),
     "supported-report": _Rule(status=_FORBIDDEN, element=dav("supported-report")),
     "propfind-finite-depth": _Rule(status=_FORBIDDEN, element=dav("propfind-finite-depth")),
     "disk-full": _Rule(

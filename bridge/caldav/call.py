@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from bridge.caldav import homesync, preferences
 from bridge.caldav.properties import Frame
 from bridge.caldav.segments import Segments, is_segment
 from bridge.caldav.served import Client, Served
@@ -141,6 +142,7 @@ class Call:
             user_name=self._user_name,
             max_octets=self.door.settings.max_resource_octets,
             dead=lambda collection: directory.properties.of(self.user, collection.properties_key),
+            home_token=lambda: homesync.token(self),
         )
 
     def _user_name(self) -> str:
@@ -150,8 +152,7 @@ class Call:
     @property
     def minimal(self) -> bool:
         """True where the client wants no 404 propstats (RFC 8144, Apple's Brief)."""
-        prefer = self.headers.get("prefer", "").replace(" ", "").lower()
-        return "return=minimal" in prefer or self.headers.get("brief", "").lower() == "t"
+        return preferences.MINIMAL in preferences.preferred(self.headers)
 
     @property
     def is_own(self) -> bool:

@@ -205,6 +205,8 @@ def _apply(call: Call, collection: Collection, changes: Sequence[Change]) -> Ans
 def _report(call: Call, changes: Sequence[Change], wrong: set[str]) -> Answer:
     """Return 207: 200 for all, or 403 for the wrong ones and 424 for the others."""
     tags = list(dict.fromkeys(change.tag for change in changes))
+    if not wrong and call.minimal:
+        return Answer(status=HTTPStatus.OK, body=b"")  # RFC 8144 section 2.2
     if not wrong:
         stats = propstat((element(tag) for tag in tags), HTTPStatus.OK)
     else:

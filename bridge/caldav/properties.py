@@ -49,6 +49,7 @@ class Frame:
         prefix: path of the mount, without a slash at its end.
         user_name: reads what people call the user, or "".
         dead: reads the user's stored properties of a collection.
+        home_token: makes the sync token of the home, None where it has none.
     """
 
     prefix: str
@@ -56,6 +57,7 @@ class Frame:
     user_name: Callable[[], str]
     max_octets: int
     dead: Callable[[Collection], dict[str, str]]
+    home_token: Callable[[], str | None]
 
     def principal(self, user: Address) -> str:
         """Return the href of a user's principal, which is the home too."""
@@ -82,7 +84,8 @@ def _privilege_set(collection: Collection, _frame: Frame) -> str:
     return "".join(element(dav("privilege"), element(dav(p))) for p in privileges(collection))
 
 
-_SEARCH = (
+_HOME_REPORTS = (
+    dav("sync-collection"),
     dav("expand-property"),
     dav("principal-property-search"),
     dav("principal-search-property-set"),
@@ -96,7 +99,9 @@ _LIST_REPORTS = (
 
 
 def _reports(collection: Collection, _frame: Frame) -> str:
-    names = _LIST_REPORTS if collection.is_list else _SEARCH
+    names: tuple[str, ...] = _LIST_REPORTS
+    if not collection.is_list:
+        names = _HOME_REPORTS if collection.kind is Kind.HOME else _HOME_REPORTS[1:]
     return "".join(
         element(dav("supported-report"), element(dav("report"), element(name))) for name in names
     )
@@ -135,6 +140,12 @@ def _name(collection: Collection, frame: Frame) -> str | None:
     return escape(collection.name) if collection.is_list else None
 
 
+def _token(collection: Collection, frame: Frame) -> str | None:
+    if collection.kind is Kind.HOME:
+        return frame.home_token()
+    return collection.sync_token if collection.is_list else None
+
+
 def _color(collection: Collection, _frame: Frame) -> str | None:
     return escape(collection.color) if collection.color else None
 
@@ -165,7 +176,7 @@ LIVE: Final[Mapping[str, Callable[[Collection, Frame], str | None]]] = {
     dav("owner"): _owner,
     dav("principal-collection-set"): lambda _, frame: href(f"{frame.prefix}/"),
     dav("principal-URL"): _of_home(_principal),
-    dav("sync-token"): _of_list(lambda collection, _: collection.sync_token),
+    dav("sync-token"): _token,
     dav("getetag"): _of_list(lambda collection, _: f'"{escape(collection.sync_token)}"'),
     dav("getlastmodified"): _modified,
     dav("getcontenttype"): _of_list(lambda _, __: "text/calendar; component=vtodo"),

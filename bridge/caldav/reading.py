@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-from bridge.caldav import conditions, query, requestxml
+from bridge.caldav import conditions, preferences, query, requestxml
 from bridge.caldav.answers import Answer
 from bridge.caldav.collection import Collection, Kind, Member
 from bridge.caldav.multistatus import (
@@ -84,7 +84,8 @@ def _collection_properties(
     minimal = call.minimal
     # The root is reached under several paths; each answer names the one that was asked.
     path = call.href if collection.kind is Kind.ROOT else ""
-    yield collection_response(collection, frame, asked, minimal=minimal, path=path)
+    if depth == "0" or preferences.NO_ROOT not in preferences.preferred(call.headers):
+        yield collection_response(collection, frame, asked, minimal=minimal, path=path)
     if depth == "0":
         return
     if collection.kind is Kind.ROOT:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from radicale import httputils
 from radicale.app import Application
 
-from bridge.caldav import answers, making, reading, writing
+from bridge.caldav import answers, making, preferences, reading, reports, writing
 from bridge.caldav.answers import Answer
 from bridge.caldav.call import Call, actor_of, split_path
 from bridge.errors import BridgeError, Corrupt, Invalid
@@ -162,6 +162,7 @@ class BridgeApplication(Application):
         environ, _, _, user, *_ = request
         if not user:
             return httputils.NOT_ALLOWED
+        call = None
         try:
             call = self._call(environ, user)
             if not call.is_own:
@@ -173,7 +174,7 @@ class BridgeApplication(Application):
             answer = self._failed(error)
         if answer is None:
             return super().do_REPORT(*request)
-        return _raw(answer)
+        return _raw(preferences.heeded(call, answer) if call else answer)
 
     def _note(self, environ: dict[str, Any], user: str, error: Invalid) -> None:
         who = actor_of(Address(user), self._visits.now.credential)
@@ -181,7 +182,7 @@ class BridgeApplication(Application):
         self._door.note_refusal(who, method, environ[HREF], code=error.code, reason=error.public)
 
     do_PROPFIND = partialmethod(_answer, reading.propfind)  # noqa: N815 - Radicale's names
-    do_REPORT = partialmethod(_answer, reading.report)  # noqa: N815
+    do_REPORT = partialmethod(_answer, reports.report)  # noqa: N815
     do_GET = partialmethod(_answer, reading.get)  # noqa: N815
     do_HEAD = partialmethod(_answer, reading.get)  # noqa: N815
     do_PUT = partialmethod(_answer, writing.put)  # noqa: N815

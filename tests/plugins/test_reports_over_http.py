@@ -269,13 +269,6 @@ def test_a_token_that_was_never_given_out_is_named_invalid(dav: Door, change: ob
     assert D + "valid-sync-token" in reply.conditions()
 
 
-def test_a_sync_of_the_home_is_refused_as_unsupported(dav: Door) -> None:
-    body = '<sync-collection xmlns="DAV:"><sync-token/><prop><getetag/></prop></sync-collection>'
-    reply = dav("REPORT", f"{HOME}/", body)
-    assert reply.status == 403
-    assert D + "supported-report" in reply.conditions()
-
-
 def test_a_sync_may_ask_for_the_texts(dav: Door) -> None:
     dav.put("a.ics", vtodo("a"))
     body = (

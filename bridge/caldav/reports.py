@@ -1,0 +1,55 @@
+"""REPORT: which of them are about homes and people, and which about tasks.
+
+What is asked of a home, of the root or about properties that name others is answered here,
+with a look at the whole body; reports about a list's tasks, which come all day, go to
+`bridge.caldav.reading` at once.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from bridge.caldav import homesync, reading, requestxml
+from bridge.caldav.answers import Answer
+from bridge.caldav.collection import Kind
+from bridge.caldav.multistatus import CONTENT_TYPE, dav
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from xml.etree.ElementTree import Element
+
+    from bridge.caldav.call import Call
+
+_DEPTH_OF_LIST: Final = 2
+
+
+def report(call: Call) -> Answer | None:
+    """Answer REPORT; None for one that the protocol engine may know.
+
+    Raises:
+        Invalid: as `bridge.caldav.reading.report`, ``sync-traversal-supported``.
+        NotFound: there is nothing of that name.
+    """
+    if len(call.parts) >= _DEPTH_OF_LIST:
+        return reading.report(call)
+    root = requestxml.parse(call.body)
+    handler = _REPORTS.get(root.tag) if root is not None else None
+    return handler(call, root) if handler and root is not None else reading.report(call)
+
+
+def _answer(body: bytes) -> Answer:
+    headers = {"Content-Type": CONTENT_TYPE, "DAV": reading.DAV_HEADER}
+    return Answer(status=HTTPStatus.MULTI_STATUS, headers=headers, body=body)
+
+
+def _sync(call: Call, root: Element) -> Answer | None:
+    collection = call.collection()
+    if collection is None or collection.kind is not Kind.HOME:
+        return reading.report(call)
+    return _answer(homesync.report(call, root))
+
+
+_REPORTS: Final[Mapping[str, Callable[[Call, Element], Answer | None]]] = {
+    dav("sync-collection"): _sync,
+}
