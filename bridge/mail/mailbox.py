@@ -34,6 +34,8 @@ FETCH_MAX: Final = 25
 IDLE_SECONDS: Final = 9 * 60.0
 """IDLE is asked for again after that: some networks forget connections after 10 minutes."""
 
+_TOLD_SECONDS: Final = 1.0
+"""Pause before another look where the server told of mail while it searched."""
 _FETCHED: Final = re.compile(rb"\d+ FETCH \((.*)", re.DOTALL)
 _UID: Final = re.compile(rb"\bUID (\d+)")
 _SIZE: Final = re.compile(rb"\bRFC822\.SIZE (\d+)")
@@ -116,6 +118,7 @@ class Mailbox:
         self._settings = settings
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._client: Any = None
+        self._told = False
         self.uidvalidity = 0
 
     @classmethod
@@ -148,6 +151,7 @@ class Mailbox:
         Raises:
             Unavailable: ``imap``; so do all methods here.
         """
+        self._told = False
         search = self._client.uid_search("UID", f"{after + 1}:*", charset=None)
         lines = await self._run(search, "SEARCH")
         # The last line is the server's comment, which may hold numbers of its own.
@@ -202,7 +206,13 @@ class Mailbox:
             await self._move(wanted, folder)
 
     async def wait(self, seconds: float) -> None:
-        """Return when the server says that something changed, at the latest after `seconds`."""
+        """Return when the server says that something changed, at the latest after `seconds`.
+
+        Also soon, if it did so since the last search was asked for: it says it only once.
+        """
+        if self._told:
+            await self._pause(min(seconds, _TOLD_SECONDS))
+            return
         if not self.can_idle:
             await self._pause(seconds)
             await self._run(self._client.noop(), "NOOP")
@@ -254,9 +264,25 @@ class Mailbox:
             conn_lost_cb=self._on_lost,
             ssl_context=context,
         )
+        self._listen()
         await self._race(self._client.wait_hello_from_server(), "greeting")
         await self._log_in()
         await self._race(self._client.protocol.capability(), "CAPABILITY")
+
+    def _listen(self) -> None:
+        """Notice new mail that the server tells of beside an answer (RFC 3501 section 7.3.1).
+
+        Dovecot searches what it has told of and tells of more after that; the library would
+        drop the line, and IDLE does not repeat it.
+        """
+        protocol = self._client.protocol
+        handle = protocol._untagged_response  # noqa: SLF001 - the library has no callback for it
+
+        def untagged(line: bytes) -> Any:  # as the library's own
+            self._told = self._told or line.rstrip().endswith(b" EXISTS")
+            return handle(line)
+
+        protocol._untagged_response = untagged  # noqa: SLF001 - as above
 
     async def _log_in(self) -> None:
         """Log in with the password; XOAUTH2 (`self._client.xoauth2`) gets its place here."""
