@@ -17,9 +17,10 @@ from bridge.cli import probe
 from bridge.cli.session import config_file, settings
 from bridge.cli.shape import Command, json_option
 from bridge.cli.speech import advise, document, say
-from bridge.config import DEFAULT_FILE, SECRETS
+from bridge.config import DEFAULT_FILE
 from bridge.errors import BridgeError, Misconfigured, Unavailable
 from bridge.mail.door import load_anchors
+from bridge.settings import SECRETS
 from bridge.store.directory import open_directory, open_url
 from bridge.store.durable import Reserve
 from bridge.store.index import Index

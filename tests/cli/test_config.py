@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from bridge.config import FIXED, RANGES, SECTIONS, Config, Section, load
+from bridge.config import RANGES, SECTIONS, Config, load
 from bridge.errors import Misconfigured
 from bridge.mail.listener import Speaks
 from bridge.mail.sender import Security
+from bridge.settings import FIXED, Section
 
 DOCUMENTED = Path(__file__).parents[2] / "config" / "bridge.toml"
 DOMAIN = '[domain]\nname = "home.example"\n'
