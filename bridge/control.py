@@ -18,6 +18,7 @@ import struct
 import threading
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +30,7 @@ from bridge.model.ids import Digest, ProjectId, parse_digest, parse_project
 from bridge.worker.command import Command, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from bridge.worker.gateway import Submit
@@ -40,7 +41,6 @@ MAX_FRAME: Final = 48 * 1024 * 1024
 """Bytes: a 25 MiB attachment in base64, with room."""
 SECONDS: Final = 60.0
 """How long a caller waits for an answer."""
-_PATH_MAX: Final = 104
 _LENGTH: Final = struct.Struct(">I")
 _PEER: Final = struct.Struct("3i")
 
@@ -67,24 +67,15 @@ class ControlServer:
     """Answers on the socket, in threads of its own."""
 
     def __init__(self, path: Path, desk: Desk) -> None:
-        """Listen on `path`; a socket left by a crash is replaced.
-
-        Raises:
-            Unavailable: ``no-socket``.
-        """
-        if len(os.fsencode(path)) > _PATH_MAX:
-            raise Unavailable(
-                "no-socket",
-                f"the path of the control socket is longer than {_PATH_MAX} bytes: {path}",
-                hint="choose a shorter path for the spool",
-            )
+        """Listen on `path`; a socket left by a crash is replaced."""
         self._path = path
         self._desk = desk
         path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         old = os.umask(0o177)
         try:
-            self._listener.bind(str(path))
+            with _short(path) as address:
+                self._listener.bind(address)
         finally:
             os.umask(old)
         self._listener.listen(128)
@@ -145,6 +136,16 @@ class ControlServer:
         except Exception:  # the other end is ours: a fault here is a fault of the program
             log.exception("a command could not be read")
             return {"error": ["bad-command", "the worker could not read the command", False, ""]}
+
+
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """Give an address for `path`, which may be longer than the 107 bytes of unix(7)."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def _is_ours(call: socket.socket) -> bool:
@@ -214,7 +215,8 @@ class ControlClient:
         if call is None:
             call = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             call.settimeout(SECONDS + 5)
-            call.connect(str(self._path))
+            with _short(self._path) as address:
+                call.connect(address)
             self._local.call = call
         _send_frame(call, frame)
         answer = _receive(call)

@@ -136,6 +136,21 @@ def test_only_the_gateways_user_may_open_the_socket(line: ControlClient, tmp_pat
     assert line is not None
 
 
+def test_the_spool_may_lie_deeper_than_a_socket_address_is_long(
+    house: House, tmp_path: Path
+) -> None:
+    deep = tmp_path / ("d" * 100) / ("e" * 100)
+    deep.mkdir(parents=True)
+    house.worker.start()
+    desk = Desk(submit=house.worker.submit, keep_blob=house.worker.keep_blob)
+    server = ControlServer(deep / "s", desk)
+    client = ControlClient(deep / "s")
+    assert client.keep_blob(HOME, b"deep") == digest_of(b"deep")
+    client.close()
+    server.close()
+    house.worker.stop()
+
+
 def test_nonsense_on_the_socket_gets_an_error_and_harms_nobody(
     line: ControlClient, tmp_path: Path
 ) -> None:
