@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import caldav
 import pytest
+from caldav.davclient import DAVClient
 from davdoor import Door, serving, vtodo
 from house import ALICE, actor
 from house import HOME as PROJECT
@@ -44,9 +44,13 @@ def server() -> Iterator[Server]:
 # -- python-caldav -----------------------------------------------------------------------
 
 
+def principal_of(server: Server) -> Any:
+    client: Any = DAVClient(url=server.url, username=ALICE, password=server.password)
+    return client.principal()
+
+
 def lists(server: Server) -> dict[str, Any]:
-    client = caldav.DAVClient(url=server.url, username=ALICE, password=server.password)
-    principal = client.principal()
+    principal = principal_of(server)
     return {str(calendar.get_display_name()): calendar for calendar in principal.calendars()}
 
 
@@ -88,8 +92,7 @@ def test_python_caldav_syncs_what_others_change(server: Server) -> None:
 
 
 def test_python_caldav_makes_a_list_of_its_own(server: Server) -> None:
-    client = caldav.DAVClient(url=server.url, username=ALICE, password=server.password)
-    made = client.principal().make_calendar(
+    made = principal_of(server).make_calendar(
         name="Errands", cal_id="errands", supported_calendar_component_set=["VTODO"]
     )
     made.save_todo(summary="Stamps", uid="journey-3")
@@ -169,14 +172,14 @@ def test_vdirsyncer_and_todoman_in_both_directions(server: Server, tmp_path: Pat
     listed = desk.todo("list")
     assert "Local task" in listed
     assert "Remote 7" in listed
-    number = next(
+    chosen = next(
         word
         for line in listed.splitlines()
         if line.endswith("Remote 7 @personal") or "Remote 7" in line
         for word in line.replace("[ ]", " ").split()
         if word.isdigit()
     )
-    desk.todo("done", number)
+    desk.todo("done", chosen)
     desk.sync()
     index = server.door.gateway.index
     texts = [index.named(PROJECT, uid) for uid in ("t7",)]
