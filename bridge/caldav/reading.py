@@ -272,31 +272,8 @@ def _matching(
             yield Member.of_row(row)
 
 
-def _expand(call: Call, root: Element) -> Answer:
-    """RFC 3253 section 3.8, one level: clients ask principals for proxies, there are none."""
-    collection = call.collection()
-    if collection is None:
-        return _answer(multistatus([]))
-    asked = requestxml.expanded(root)
-    return _answer(
-        multistatus([collection_response(collection, call.frame, asked, minimal=call.minimal)])
-    )
-
-
-def _no_principals(_call: Call, _root: Element) -> Answer:
-    return _answer(multistatus([]))
-
-
-def _search_properties(_call: Call, _root: Element) -> Answer:
-    body = b'<?xml version="1.0" encoding="utf-8"?>\n<principal-search-property-set xmlns="DAV:"/>'
-    return Answer(status=HTTPStatus.OK, headers={"Content-Type": CONTENT_TYPE}, body=body)
-
-
 _REPORTS: Final[Mapping[str, Callable[[Call, Element], Answer]]] = {
     caldav("calendar-multiget"): _multiget,
     caldav("calendar-query"): _query,
     dav("sync-collection"): _sync,
-    dav("expand-property"): _expand,
-    dav("principal-property-search"): _no_principals,
-    dav("principal-search-property-set"): _search_properties,
 }

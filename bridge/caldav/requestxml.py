@@ -170,12 +170,15 @@ def sync(root: Element) -> Sync:
 
 def expanded(root: Element) -> Asked:
     """Return the top properties of a DAV:expand-property (RFC 3253 section 3.8)."""
-    tags = [
-        f"{{{child.get('namespace', 'DAV:')}}}{child.get('name', '')}"
-        for child in root.findall(dav("property"))
-        if _is_name(child.get("name", "")) and "}" not in child.get("namespace", "DAV:")
-    ]
-    return Asked(scope=Scope.PROP, tags=tuple(dict.fromkeys(tags[:PROPERTIES_MAX])))
+    names = (property_name(child) for child in root.findall(dav("property")))
+    tags = dict.fromkeys(name for name in names if name)
+    return Asked(scope=Scope.PROP, tags=tuple(tags)[:PROPERTIES_MAX])
+
+
+def property_name(child: Element) -> str:
+    """Return the Clark name in a DAV:property of an expand-property, "" where it is none."""
+    name, namespace = child.get("name", ""), child.get("namespace", "DAV:")
+    return f"{{{namespace}}}{name}" if _is_name(name) and "}" not in namespace else ""
 
 
 def _is_name(name: str) -> bool:

@@ -165,9 +165,9 @@ class BridgeApplication(Application):
         call = None
         try:
             call = self._call(environ, user)
-            if not call.is_own:
+            answer = handler(call) if call.is_own else reports.of_others(call)
+            if answer is None and not call.is_own:
                 return httputils.NOT_ALLOWED
-            answer = handler(call)
         except BridgeError as error:
             if isinstance(error, Invalid) and environ["REQUEST_METHOD"].upper() in _WRITING:
                 self._note(environ, user, error)
