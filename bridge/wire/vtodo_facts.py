@@ -172,7 +172,7 @@ _DIGIT = re.compile(r"\d")
 _SHORTEST = 28
 
 
-def _safe_rule(recur: str) -> bool:
+def is_bounded(recur: str) -> bool:
     """Tell whether expanding the rule always yields or ends soon."""
     parts: dict[str, str] = {}
     for part in recur.upper().rstrip(";").split(";"):
@@ -212,7 +212,7 @@ def _any_instance(task: Facts, keys: Mapping[str, str], low: int, high: int) -> 
     recur = keys.get("recur", "")
     if caldate.canonical(anchor) is None or any(key.startswith("ical.RDATE.") for key in keys):
         return True
-    if not _safe_rule(recur):
+    if not is_bounded(recur):
         return True
     return next(_overlapping(task, keys, low, high), None) is not None
 
@@ -232,12 +232,12 @@ def occurrences(keys: Mapping[str, str], low: int, high: int, most: int) -> list
     """
     anchor = caldate.canonical(keys.get("scheduled") or keys.get("due", ""))
     rdates = any(key.startswith("ical.RDATE.") for key in keys)
-    if anchor is None or rdates or not _safe_rule(keys.get("recur", "")):
+    if anchor is None or rdates or not is_bounded(keys.get("recur", "")):
         return None
     task = facts(keys)
     found: list[str] = []
     if _dated(task.start, task.due, (low, high), by_duration=task.by_duration) and (
-        anchor not in _excluded(keys)
+        anchor not in excluded_by(keys)
     ):
         # DTSTART is the first instance also where the rule would not give it (RFC 5545 3.8.5.3).
         found.append(anchor)
@@ -252,15 +252,15 @@ def occurrences(keys: Mapping[str, str], low: int, high: int, most: int) -> list
 def _overlapping(task: Facts, keys: Mapping[str, str], low: int, high: int) -> Iterator[str]:
     """Yield the instances of a safe rule in a range, then "" if the search was cut short."""
     anchor, recur = keys.get("scheduled") or keys.get("due", ""), keys.get("recur", "")
-    excluded, known = _excluded(keys), zones(keys)
+    excluded, known = excluded_by(keys), zones(keys)
     count = 0
     length = abs((task.due or 0) - (task.start or 0)) if task.start and task.due else 0
     far = low - length - 2 * _DAY
-    for moment in itertools.islice(_instances(anchor, recur, known), _INSTANCES):
+    for moment in itertools.islice(instances(anchor, recur, known), _INSTANCES):
         count += 1
         if moment.replace(tzinfo=dt.UTC).timestamp() < far:
             continue  # before the range in any zone
-        text = _text_like(moment, anchor)
+        text = text_like(moment, anchor)
         second = caldate.epoch(text, known) or 0
         if second >= high + _DAY:
             return
@@ -273,7 +273,7 @@ def _overlapping(task: Facts, keys: Mapping[str, str], low: int, high: int) -> I
         yield ""
 
 
-def _instances(anchor: str, recur: str, known: caldate.Zones) -> Iterator[dt.datetime]:
+def instances(anchor: str, recur: str, known: caldate.Zones) -> Iterator[dt.datetime]:
     """Yield the wall times of a rule, the first one included."""
     local, _, zone = (caldate.canonical(anchor) or "").partition("[")
     first = dt.datetime.fromisoformat(local.removesuffix("Z").replace(":60", ":59"))
@@ -291,7 +291,8 @@ def _instances(anchor: str, recur: str, known: caldate.Zones) -> Iterator[dt.dat
         return
 
 
-def _text_like(moment: dt.datetime, anchor: str) -> str:
+def text_like(moment: dt.datetime, anchor: str) -> str:
+    """Return a wall time as date text of the form that `anchor` has."""
     plain = caldate.canonical(anchor) or ""
     if caldate.is_date(plain):
         return moment.date().isoformat()
@@ -300,7 +301,7 @@ def _text_like(moment: dt.datetime, anchor: str) -> str:
     return moment.isoformat(timespec="seconds") + tail
 
 
-def _excluded(keys: Mapping[str, str]) -> set[str]:
+def excluded_by(keys: Mapping[str, str]) -> set[str]:
     """Return the instances that EXDATE or an override takes out."""
     found: set[str] = set()
     for key, raw in keys.items():

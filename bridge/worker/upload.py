@@ -8,6 +8,7 @@ the client may be told a strong ETag (RFC 4791 section 5.3.4).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bridge.model import related
@@ -16,6 +17,7 @@ from bridge.model.patch import MAX_VALUE, Create, Op, Set
 from bridge.model.state import ANNOTATION
 from bridge.store.rows import BLOB, default_href
 from bridge.wire import vtodo
+from bridge.worker import occurrences
 from bridge.worker.command import Conflict, Receipt, Refused
 from bridge.worker.view import Answer, Keep, Plan, View, draft_of, no_project, no_task, unmet
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bridge.model.ids import ProjectId, TaskId
+    from bridge.model.patch import Draft
     from bridge.model.state import TaskState
     from bridge.store.rows import TaskRow
     from bridge.worker.command import MoveTask, PutTask
@@ -63,26 +66,60 @@ def put(command: PutTask, view: View, keep: Keep) -> Answer:
     if task is None and sent.uid == task_id:
         # A native id that we never gave out: read again as a client's own UID.
         sent = vtodo.read(command.text)
-    wanted = related.by_id(project, _short(sent.keys, project, keep))
+    return _written(_Put(command=command, sent=sent, task=task, held=held), task_id, view, keep)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Put:
+    """A PUT that may be carried out: its body read, and what it meets."""
+
+    command: PutTask
+    sent: vtodo.Upload
+    task: TaskState | None
+    held: TaskRow | None
+
+
+def _written(asked: _Put, task_id: TaskId, view: View, keep: Keep) -> Answer:
+    command, sent, task, held = asked.command, asked.sent, asked.task, asked.held
+    project = command.project
+    known = vtodo.read(command.base, task=task_id) if command.base is not None else None
+    plain = occurrences.without_overrides(sent.keys)
+    wanted = related.by_id(project, _short(plain, project, keep))
     current = task.keys if task else {}
-    changes = _merged(command, wanted, current, task, keep)
+    changes = _merged(asked, wanted, known, keep)
     if command.href != default_href(task_id) or HREF in current:
         changes[HREF] = command.href
     final = {k: v for k, v in {**current, **changes}.items() if v is not None}
-    exact = not sent.cleaned and _shown(final) == _shown(wanted)
+    exact = not sent.cleaned and not sent.overrides and _shown(final) == _shown(wanted)
+    others: list[Draft] = []
+    if sent.overrides:
+        series = occurrences.Series(
+            actor=command.actor,
+            project=project,
+            task=task_id,
+            batch=f"occurrences:{task_id}:{held.seq if held else 0}",
+            sent=sent,
+            known=known,
+            keys=final,
+            short=lambda keys: _short(keys, project, keep),
+        )
+        apart = occurrences.take_apart(series, view)
+        changes |= apart.changes
+        others = apart.drafts
     ops: list[Op] = [Set(k, v) for k, v in sorted(changes.items()) if current.get(k) != v]
     if task is None:
         ops.insert(0, Create())
     elif not ops:
-        if held and (held.text == command.text or not exact):
+        if held and not others and (held.text == command.text or not exact):
             return Receipt(
                 project=project, task=task_id, etag=held.etag, exact=exact, href=command.href
             )
         # Same task in other words: the text alone changes, carried by a key that stays.
         ops.append(Set("description", current.get("description")))
     text = _travelling(command.text, project, keep) if exact else None
-    draft = draft_of(command.actor, task_id, ops, text=text)
-    return Plan(drafts=(draft,), task=task_id, sent=command.text)
+    batch = others[0].batch if others else None
+    draft = draft_of(command.actor, task_id, ops, text=text, batch=batch)
+    return Plan(drafts=(draft, *others), task=task_id, sent=command.text)
 
 
 def _uid_clash(task: TaskId, holder: TaskId | None, href: str, view: View) -> Refused | None:
@@ -100,22 +137,20 @@ def _uid_clash(task: TaskId, holder: TaskId | None, href: str, view: View) -> Re
 
 
 def _merged(
-    command: PutTask,
-    wanted: Mapping[str, str],
-    current: Mapping[str, str],
-    task: TaskState | None,
-    keep: Keep,
+    asked: _Put, wanted: Mapping[str, str], known: vtodo.Upload | None, keep: Keep
 ) -> dict[str, str | None]:
+    task, project = asked.task, asked.command.project
     if task is None:
         return dict(vtodo.changes({}, wanted, {}))
+    current = task.keys
     if task.is_deleted:
         # The client makes the task anew: nothing of the old one is its base.
         old = {key: None for key in current if key not in wanted}
         return {**old, "status": None, **vtodo.changes({}, wanted, {})}
     base = current
-    if command.base is not None:
-        read = vtodo.read(command.base, task=task.id).keys
-        base = related.by_id(command.project, _short(read, command.project, keep))
+    if known is not None:
+        served = occurrences.without_overrides(known.keys)
+        base = related.by_id(project, _short(served, project, keep))
     shown = {key: value for key, value in base.items() if key != HREF}
     return dict(vtodo.changes(shown, wanted, current))
 

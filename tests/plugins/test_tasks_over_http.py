@@ -166,11 +166,18 @@ def test_nothing_of_an_override_is_lost(dav: Door) -> None:
         *("RECURRENCE-ID:20300114T090000Z", "STATUS:COMPLETED", "X-MOZ-GENERATION:1"),
         *("COMPLETED:20300114T100000Z", "END:VTODO"),
     )
-    assert dav.put("u1.ics", sent).status == 204
+    reply = dav.put("u1.ics", sent)
+    assert reply.status == 204
+    assert "etag" not in reply.headers
     kept = dav("GET", f"{PERSONAL}/u1.ics").body
-    for line in (b"RRULE:FREQ=WEEKLY;COUNT=5", b"RECURRENCE-ID:20300114T090000Z"):
+    assert kept.count(b"BEGIN:VTODO") == 1
+    for line in (b"RRULE:FREQ=WEEKLY;COUNT=5", b"EXDATE:20300114T090000Z"):
         assert line in kept
-    assert b"X-MOZ-GENERATION:1" in kept
+    (name,) = [href for href in dav.sync().members() if not href.endswith("/u1.ics")]
+    once = dav("GET", quote(name)).body
+    assert once.count(b"BEGIN:VTODO") == 1
+    for line in (b"STATUS:COMPLETED", b"X-MOZ-GENERATION:1", b"COMPLETED:20300114T100000Z"):
+        assert line in once
 
 
 def test_nul_and_other_characters_that_xml_cannot_hold_are_cleaned_without_an_etag(
