@@ -131,8 +131,10 @@ class Member:
 
     @classmethod
     def of_listed(cls, row: Listed) -> Member:
-        """Return a task without its text."""
-        return cls(href=row.href, etag=row.etag, size=row.size, modified=row.modified)
+        """Return a task as it was listed, most times without its text."""
+        return cls(
+            href=row.href, etag=row.etag, size=row.size, modified=row.modified, text=row.text
+        )
 
 
 _READ = ("read", "read-current-user-privilege-set")

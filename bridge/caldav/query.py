@@ -1,6 +1,7 @@
 """Filters of a calendar-query: what the index can narrow, and the exact test (RFC 4791 9.7).
 
-Read once into values, then applied to the text of each task that `Window` leaves. Exact for
+Read once into values. `plan` says what the index answers; `tester` is the exact test of each
+text of which the index is not sure. Exact for
 everything section 9.7 names, on VTODO and what is inside it (VALARM too): comp-filter,
 prop-filter, param-filter, is-not-defined, text-match with its three collations, time-range.
 Where a recurrence could keep a search running the task matches, because a task left out of
@@ -16,10 +17,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from bridge.caldav.multistatus import caldav
-from bridge.caldav.ownlines import own_lines
 from bridge.errors import Invalid
 from bridge.store.index_contract import Window
+from bridge.store.index_shown import STATES
 from bridge.wire import caldate, contentline, vtodo
+from bridge.wire.ownlines import own_lines
 from bridge.wire.vtodo_read import zones
 from bridge.wire.vtodo_table import unescape
 
@@ -193,55 +195,71 @@ def _moment(text: str | None) -> int | None:
 # -- narrowing ---------------------------------------------------------------------------
 
 
-def window(wanted: CompFilter) -> Window | None:
-    """Return what the index has to look through, a superset; None if nothing can match."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What of a filter the index answers.
+
+    Attributes:
+        window: what it has to look through, never too little.
+        exact: the window says all that the filter does: only a task of which the index is
+            not sure wants a look at its text.
+    """
+
+    window: Window
+    exact: bool
+
+
+def plan(wanted: CompFilter) -> Plan | None:
+    """Return what the index can do for a filter; None if nothing can match."""
     if wanted.absent:
         return None
-    open_only, bounds = False, wanted.range
+    exact, bounds = not wanted.props, wanted.range
+    states: frozenset[int] | None = None
     for comp in wanted.comps:
-        if comp.name == "VTODO":
-            if comp.absent:
+        if comp.name != "VTODO":
+            if comp.name not in _INSIDE and not comp.absent:
                 return None
-            open_only = open_only or _wants_open(comp)
-            bounds = comp.range or bounds
-        elif comp.name not in _INSIDE and not comp.absent:
+            exact = exact and comp.name in _FOREIGN
+            continue
+        if comp.absent:
             return None
+        exact = exact and not comp.comps and (bounds is None or comp.range is None)
+        bounds = comp.range or bounds
+        if comp.props:
+            found = frozenset(filter(_state_test(comp.props), range(len(STATES))))
+            states = found if states is None else states & found
+            exact = exact and all(map(_is_told, comp.props))
     start, end = (bounds.start, bounds.end) if bounds else (None, None)
-    return Window(open_only=open_only, start=start, end=end)
+    return Plan(window=Window(states=states, start=start, end=end), exact=exact)
 
 
 _INSIDE: Final = frozenset({"VTIMEZONE", "VALARM"})
-
-
-def is_certain(wanted: CompFilter) -> bool:
-    """Tell whether every live task matches, without a look."""
-    if wanted.absent or wanted.range or wanted.props:
-        return False
-    return all(
-        comp.absent if comp.name in _FOREIGN else comp.name == "VTODO" and comp.bare
-        for comp in wanted.comps
-    )
-
-
 _FOREIGN: Final = frozenset({"VEVENT", "VJOURNAL", "VFREEBUSY", "VAVAILABILITY"})
 
 
-def _wants_open(comp: CompFilter) -> bool:
-    """Tell whether the filter leaves out all that is completed and all that is cancelled.
+def _is_told(prop: PropFilter) -> bool:
+    """Tell whether the number of a state decides a filter: `STATES` has no time."""
+    if prop.range is not None:
+        return False
+    return prop.name == "STATUS" or (prop.name == "COMPLETED" and not (prop.match or prop.params))
 
-    A task is completed by STATUS, or without STATUS by COMPLETED: only a filter about both
-    may be answered from the index's open tasks.
-    """
-    not_done = cancelled_out = False
-    excluded: set[str] = set()
-    for prop in comp.props:
-        if prop.name == "COMPLETED" and prop.absent:
-            not_done = True
-        elif prop.name == "STATUS" and prop.match is not None and prop.match.negate:
-            excluded.add(prop.match.text.strip().upper())
-        elif prop.name == "STATUS" and prop.absent:
-            cancelled_out = True
-    return not_done and (cancelled_out or {"COMPLETED", "CANCELLED"} <= excluded)
+
+def _state_test(props: tuple[PropFilter, ...]) -> Callable[[int], bool]:
+    """Return the test whether a task of that state may pass all of `props`."""
+    told = [
+        prop if _is_told(prop) else PropFilter(name=prop.name, absent=prop.absent)
+        for prop in props
+        if prop.name in {"STATUS", "COMPLETED"}
+    ]
+
+    def test(number: int) -> bool:
+        word, done = STATES[number]
+        lines = {"STATUS": [contentline.Line("STATUS", (), word)]} if word else {}
+        if done:
+            lines["COMPLETED"] = [contentline.Line("COMPLETED", (), "")]
+        return all(_prop_holds(prop, lines, _Task("")) for prop in told)
+
+    return test
 
 
 def _plain_props(wanted: CompFilter) -> tuple[PropFilter, ...] | None:
@@ -300,19 +318,20 @@ def tester(wanted: CompFilter) -> Callable[[str], bool]:
     """Return the test of one task's text: what the filter alone decides is decided once."""
     plain = _plain_props(wanted)
     if plain is None:
-        return lambda text: _matches(wanted, text)
+        return lambda text: matches(wanted, text)
     names = frozenset(prop.name for prop in plain)
 
     def test(text: str) -> bool:
         lines = own_lines(text, names)
         if lines is None:
-            return _matches(wanted, text)
+            return matches(wanted, text)
         return all(_prop_holds(prop, lines, _Task(text)) for prop in plain)
 
     return test
 
 
-def _matches(wanted: CompFilter, text: str) -> bool:
+def matches(wanted: CompFilter, text: str) -> bool:
+    """Tell whether a task that is served as `text` passes, by the whole text."""
     task = _Task(text)
     try:
         tree = contentline.parse(text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bridge.caldav import requests
+from bridge.caldav import query, requests
 from bridge.caldav.collection import Collection, Kind, Member
 from bridge.caldav.segments import PERSONAL, REQUESTS
 from bridge.model.ids import Address, ProjectId, domain_of
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from bridge.caldav.segments import Segments
     from bridge.model.state import ProjectState
-    from bridge.store.index_contract import Window
     from bridge.store.rows import TaskRow
     from bridge.worker.gateway import Gateway
 
@@ -155,11 +154,21 @@ class Reader:
         rows = self._gateway.index.listing(collection.project, collection.viewer)
         return map(Member.of_listed, rows)
 
-    def texts(self, collection: Collection, window: Window) -> Iterator[TaskRow]:
-        """Yield the tasks of a project that may match `window`."""
+    def matching(
+        self, collection: Collection, wanted: query.CompFilter, *, texts: bool
+    ) -> Iterator[Member]:
+        """Yield the members that pass a filter, with their texts if asked for."""
+        plan, holds = query.plan(wanted), query.tester(wanted)
+        if plan is None:
+            return
         if collection.project is None:
-            return iter(())
-        return self._gateway.index.texts(collection.project, window, collection.viewer)
+            yield from (member for member in self._waiting() if holds(member.text or ""))
+            return
+        for row in self._gateway.index.matching(
+            collection.project, plan.window, collection.viewer, texts=texts or not plan.exact
+        ):
+            if (plan.exact and row.sure) or holds(row.text or ""):
+                yield Member.of_listed(row)
 
     def _waiting(self) -> list[Member]:
         return [requests.member(r) for r in self._gateway.directory.requests.waiting(self.user)]

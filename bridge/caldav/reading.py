@@ -245,31 +245,13 @@ def _query(call: Call, root: Element) -> Answer:
     asked = requestxml.report_asked(root)
     wanted = query.parse(root.findall(caldav("filter")))
     writer = _writer(call, collection, asked)
-    members = _matching(call, collection, wanted, wants_text=writer.wants_text)
+    members = call.reader.matching(collection, wanted, texts=writer.wants_text)
     answers = []
     for member in members:
         answers.append(writer.write(member))
         if writer.serves_whole:
             _note_served(call, collection, member)
     return _answer(multistatus(answers))
-
-
-def _matching(
-    call: Call, collection: Collection, wanted: query.CompFilter, *, wants_text: bool
-) -> Iterator[Member]:
-    window = query.window(wanted)
-    if window is None:
-        return
-    certain = query.is_certain(wanted)
-    holds = query.tester(wanted)
-    if collection.kind is Kind.REQUESTS or (certain and not wants_text):
-        for member in call.reader.listing(collection):
-            if certain or holds(member.text or ""):
-                yield member
-        return
-    for row in call.reader.texts(collection, window):
-        if certain or holds(row.text):
-            yield Member.of_row(row)
 
 
 _REPORTS: Final[Mapping[str, Callable[[Call, Element], Answer]]] = {

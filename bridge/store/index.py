@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,8 @@ from bridge.model.patch import Role, Via
 from bridge.model.state import ASSIGNEE, ProjectState, TaskState
 from bridge.store import Place
 from bridge.store import index_statements as statements
-from bridge.store.index_contract import Changes, Window
+from bridge.store.index_contract import UNBOUNDED, UNTOLD, Changes, Window
+from bridge.store.index_shown import STATES, shown
 from bridge.store.index_tables import assignees, entries, members, projects, tasks
 from bridge.store.rows import Applied, EntryRow, Listed, ProjectCard, TaskRow
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
     from bridge.store.index_engine import IndexEngine
 
-_UNBOUNDED: Final = 2**62
 _HREFS_A_SELECT: Final = 500
 
 
@@ -146,25 +147,37 @@ class Index:
             if viewer is None
             else self._db.all(statements.LISTING.own, project=project, viewer=viewer)
         )
-        for href, etag, seq, size, modified in rows:
-            yield Listed(href=href, etag=etag, seq=seq, size=size, modified=modified)
+        return itertools.starmap(Listed, rows)
 
     def texts(
         self, project: ProjectId, window: Window, viewer: Address | None = None
     ) -> Iterator[TaskRow]:
         """Yield the live tasks that may match `window`."""
-        form = statements.WINDOW_OPEN if window.open_only else statements.WINDOW
-        bounds = {
-            "start": -_UNBOUNDED if window.start is None else window.start,
-            "end": _UNBOUNDED if window.end is None else window.end,
-        }
-        rows = (
-            self._db.all(form.all, project=project, **bounds)
-            if viewer is None
-            else self._db.all(form.own, project=project, viewer=viewer, **bounds)
-        )
-        for row in rows:
+        for row in self._window(statements.WINDOW, project, viewer, _bounds(window)):
             yield _task_row(project, row)
+
+    def matching(
+        self, project: ProjectId, window: Window, viewer: Address | None = None, *, texts: bool
+    ) -> Iterator[Listed]:
+        """Yield the live tasks that may match `window`, those that surely do are `sure`."""
+        form = statements.MATCHING_TEXTS if texts else statements.MATCHING
+        doubts = {
+            "by_state": window.states is not None,
+            "by_time": window.start is not None or window.end is not None,
+        }
+        rows = self._window(form, project, viewer, _bounds(window) | doubts)
+        return itertools.starmap(Listed, rows)
+
+    def _window(
+        self,
+        form: statements.ForViewer,
+        project: ProjectId,
+        viewer: Address | None,
+        values: dict[str, object],
+    ) -> Sequence[tuple[Any, ...]]:
+        if viewer is None:
+            return self._db.all(form.all, project=project, **values)
+        return self._db.all(form.own, project=project, viewer=viewer, **values)
 
     def changes(
         self, project: ProjectId, after: int, limit: int, viewer: Address | None = None
@@ -200,7 +213,7 @@ class Index:
         limit: int,
     ) -> tuple[EntryRow, ...]:
         """Return the newest entries first: all, or those of a task or of the project itself."""
-        before = _UNBOUNDED if before is None else before
+        before = UNBOUNDED if before is None else before
         rows = (
             self._db.all(statements.HISTORY, project=project, before=before, limit=limit)
             if subject is None
@@ -339,6 +352,20 @@ def _project(task: TaskId) -> ProjectId:
     return ProjectId(task[33:])
 
 
+def _bounds(window: Window) -> dict[str, object]:
+    """Return the parameters of a window; a state that is not wanted asks for `UNTOLD` again."""
+    wanted = range(len(STATES)) if window.states is None else window.states
+    states = {
+        name: number if number in wanted else UNTOLD
+        for number, name in enumerate(statements.STATE_NAMES)
+    }
+    return {
+        **states,
+        "start": -UNBOUNDED if window.start is None else window.start,
+        "end": UNBOUNDED if window.end is None else window.end,
+    }
+
+
 def _task_row(project: ProjectId, row: tuple[Any, ...]) -> TaskRow:
     hexes, seq, href, uid, etag, text, deleted, created, modified = row
     return TaskRow(
@@ -389,6 +416,7 @@ def _task_values(item: Applied, pid: int) -> dict[str, Any]:
     row, facts, state = item.row, item.facts, item.task
     if row is None or facts is None or state is None:
         raise TypeError("a changed task comes with its row")
+    seen = shown(row.text, state.keys, facts)
     return {
         "pid": pid,
         "hex": task_hex(row.task),
@@ -399,9 +427,10 @@ def _task_values(item: Applied, pid: int) -> dict[str, Any]:
         "size": len(row.text.encode()),
         "deleted": row.deleted,
         "is_open": facts.is_open,
-        "recurring": facts.recurring,
-        "first_start": -_UNBOUNDED if facts.first is None else facts.first,
-        "last_due": _UNBOUNDED if facts.last is None else facts.last,
+        "shown": seen.state,
+        "vague": seen.vague,
+        "first": seen.first,
+        "last": seen.last,
         "created": row.created,
         "modified": row.modified,
         "text": row.text,

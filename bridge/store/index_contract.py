@@ -12,7 +12,7 @@ Members with a limited scope see only tasks that name them as assignee: such rea
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from bridge.model.ids import Address, Digest, PatchId, ProjectId, TaskId
     from bridge.model.state import ProjectState, TaskState
     from bridge.store.rows import Applied, EntryRow, Listed, ProjectCard, TaskRow
+
+
+UNBOUNDED: Final = 2**62
+"""Further away than any time of a task, in seconds; the same below zero."""
+UNTOLD: Final = -1
+"""The state of a task whose text alone tells it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +45,13 @@ class Window:
     """A query that the index answers itself.
 
     Attributes:
-        open_only: leave out what is completed or cancelled.
-        start, end: epoch seconds; tasks that RFC 4791 section 9.9 may count as overlapping
-            (a superset: recurring ones want an exact second look). None is unbounded.
+        states: numbers in `bridge.store.index_shown.STATES`; None for all. Tasks whose
+            state is `UNTOLD` are always among the answer.
+        start, end: epoch seconds; tasks that RFC 4791 section 9.9 counts as overlapping,
+            and all of which only the text tells. None is unbounded.
     """
 
-    open_only: bool = False
+    states: frozenset[int] | None = None
     start: int | None = None
     end: int | None = None
 
@@ -91,6 +98,14 @@ class IndexReader(Protocol):
         self, project: ProjectId, window: Window, viewer: Address | None = None
     ) -> Iterator[TaskRow]:
         """Yield the live tasks that may match `window`."""
+
+    def matching(
+        self, project: ProjectId, window: Window, viewer: Address | None = None, *, texts: bool
+    ) -> Iterator[Listed]:
+        """Yield the live tasks that may match `window`, those that surely do are `sure`.
+
+        With `texts` False only those that are not sure bring their text.
+        """
 
     def changes(
         self, project: ProjectId, after: int, limit: int, viewer: Address | None = None

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Boolean, and_, bindparam, case, func, null, or_, select
 
+from bridge.store.index_contract import UNTOLD
+from bridge.store.index_shown import STATES
 from bridge.store.index_tables import assignees, entries, members, projects, tasks
 
 _NAMESAKES: Final = 10
+STATE_NAMES: Final = tuple(f"state{number}" for number in range(len(STATES)))
 
 p = bindparam
 _of_project = projects.c.project == p("project")
@@ -126,14 +129,34 @@ LISTING = ForViewer(
 )
 
 
-def _window(source: Any, more: Any) -> Any:
-    overlaps = (tasks.c.last_due >= p("start")) & (tasks.c.first_start <= p("end"))
-    wanted = tasks.c.recurring | overlaps
-    return select(*_row).select_from(source).where(_of_project, _live, wanted, *more)
-
-
-WINDOW = ForViewer(_window)
-WINDOW_OPEN = ForViewer(lambda source, more: _window(source, (tasks.c.is_open.is_(True), *more)))
+# One search for each state wanted, within it by time: `task_shown` answers all of it.
+_in_window = and_(
+    _live,
+    tasks.c.shown.in_([UNTOLD, *map(p, STATE_NAMES)]),
+    tasks.c.last >= p("start"),
+    tasks.c.first <= p("end"),
+)
+_unsure = or_(
+    and_(tasks.c.shown == UNTOLD, p("by_state", type_=Boolean)),
+    and_(tasks.c.vague, p("by_time", type_=Boolean)),
+)
+WINDOW = ForViewer(
+    lambda source, more: select(*_row).select_from(source).where(_of_project, _in_window, *more)
+)
+MATCHING = ForViewer(
+    lambda source, more: (
+        select(*_listed, case((_unsure, tasks.c.text), else_=null()), ~_unsure)
+        .select_from(source)
+        .where(_of_project, _in_window, *more)
+    )
+)
+MATCHING_TEXTS = ForViewer(
+    lambda source, more: (
+        select(*_listed, tasks.c.text, ~_unsure)
+        .select_from(source)
+        .where(_of_project, _in_window, *more)
+    )
+)
 _changed = (*_listed, tasks.c.deleted)
 CHANGES = (
     select(*_changed)

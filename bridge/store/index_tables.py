@@ -16,9 +16,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 """Raised with each change of a table or of what a row holds."""
 
+_LISTED: Final = ("href", "etag", "seq", "size", "modified")
 metadata = MetaData()
 # SQLite numbers rows only where the key is spelled INTEGER.
 _Key = BigInteger().with_variant(Integer, "sqlite")
@@ -59,10 +60,11 @@ tasks = Table(
     Column("size", Integer, nullable=False),
     Column("deleted", Boolean, nullable=False),
     Column("is_open", Boolean, nullable=False),
-    Column("recurring", Boolean, nullable=False),
-    # Epoch seconds of RFC 4791 section 9.9; unbounded ends are the widest integers.
-    Column("first_start", BigInteger, nullable=False),
-    Column("last_due", BigInteger, nullable=False),
+    # `bridge.store.index_shown.Shown`: what filters ask, without a look at the text.
+    Column("shown", Integer, nullable=False),
+    Column("vague", Boolean, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
     Column("created", Text, nullable=False),
     Column("modified", Text, nullable=False),
     Column("text", Text, nullable=False),
@@ -71,9 +73,9 @@ tasks = Table(
     # With every column of the condition, or SQLite takes an index of fewer (task_due).
     Index("task_href", "pid", "href", "deleted"),
     Index("task_uid", "pid", "uid", "deleted"),
-    # Covers syncs and listings, so that they do not touch the rows with the texts.
+    # These cover syncs, listings and filters, so that they do not touch the rows with the texts.
     Index("task_seq", "pid", "seq", "deleted", "href", "etag", "size", "modified"),
-    Index("task_due", "pid", "deleted", "is_open", "last_due"),
+    Index("task_shown", "pid", "deleted", "shown", "last", "first", "vague", *_LISTED),
 )
 
 assignees = Table(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bridge.model import related
 from bridge.model.ids import ProjectId, TaskId, parse_digest, project_of, task_hex
@@ -55,15 +55,24 @@ class TaskRow:
     modified: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """A member of a collection without its text; `etag` is empty for one that went."""
+class Listed(NamedTuple):
+    """A member of a collection; `etag` is empty for one that went.
+
+    A tuple, because a listing makes one of each row.
+
+    Attributes:
+        size: octets of its text.
+        text: None where only its facts were read.
+        sure: False where a filter has to look at the text.
+    """
 
     href: str
     etag: str
     seq: int
     size: int
     modified: str
+    text: str | None = None
+    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

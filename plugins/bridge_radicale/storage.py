@@ -135,17 +135,11 @@ class BridgeCollection(BaseCollection):
 
     def get_all(self) -> Iterator[Item]:
         """Yield all members with their texts."""
-        for member in self._full(query.CompFilter(name=_TAG)):
-            yield self.item(member)
+        yield from self._matching(query.CompFilter(name=_TAG))
 
-    def _full(self, wanted: query.CompFilter) -> Iterator[Member]:
-        window = query.window(wanted)
-        if window is None or not self.place.is_list:
-            return
-        if self.place.project is None:
-            yield from self._items.reader.listing(self.place)
-            return
-        yield from map(Member.of_row, self._items.reader.texts(self.place, window))
+    def _matching(self, wanted: query.CompFilter) -> Iterator[Item]:
+        if self.place.is_list:
+            yield from map(self.item, self._items.reader.matching(self.place, wanted, texts=True))
 
     def get_filtered(self, filters: Iterable[Element]) -> Iterator[tuple[Item, bool]]:
         """Yield what matches, always decided here, so that vobject never parses it."""
@@ -153,11 +147,8 @@ class BridgeCollection(BaseCollection):
             wanted = query.parse([f for f in filters if f.tag == caldav("filter")])
         except Invalid as error:
             raise ValueError(error.public) from error
-        certain = query.is_certain(wanted)
-        holds = query.tester(wanted)
-        for member in self._full(wanted):
-            if certain or holds(member.text or ""):
-                yield self.item(member), True
+        for item in self._matching(wanted):
+            yield item, True
 
     def has_uid(self, uid: str) -> bool:
         """Tell whether a task has this UID: one look into an index."""

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.caldav import query, requestxml
-from bridge.caldav.ownlines import own_lines
-from bridge.caldav.query import CompFilter, PropFilter, TextMatch
+from bridge.caldav.query import CompFilter, PropFilter, Range, TextMatch
 from bridge.store.index_contract import Window
+from bridge.store.index_shown import STATES
 from bridge.wire import contentline
+from bridge.wire.ownlines import own_lines
 
 NEGATED = {"collation": "i;ascii-casemap", "negate": True}
 
@@ -36,31 +37,70 @@ def status_not(word: str) -> PropFilter:
     return PropFilter(name="STATUS", match=TextMatch(text=word, **NEGATED))  # type: ignore[arg-type]  # a mixed mapping
 
 
+def states(*wanted: tuple[str | None, bool]) -> Window:
+    return Window(states=frozenset(map(STATES.index, wanted)))
+
+
+NOT_DONE = [(word, done) for word, done in STATES if not done]
+STATUS_ABSENT = PropFilter(name="STATUS", absent=True)
+SUMMARY = PropFilter(name="SUMMARY", match=TextMatch(text="x", **NEGATED))  # type: ignore[arg-type]  # a mixed mapping
+SPAN = Range(start=1, end=2)
+
+
 @pytest.mark.parametrize(
-    ("wanted", "window"),
+    ("wanted", "window", "exact"),
     [
-        (CompFilter(name="VCALENDAR"), Window()),
-        (todo(), Window()),
-        (todo(COMPLETED_ABSENT), Window()),
-        (todo(COMPLETED_ABSENT, status_not("CANCELLED")), Window()),
+        (CompFilter(name="VCALENDAR"), Window(), True),
+        (parsed('<C:comp-filter name="VTODO"/>'), Window(), True),
+        (todo(), Window(), True),
+        (todo(COMPLETED_ABSENT), states(*NOT_DONE), True),
+        (
+            todo(COMPLETED_ABSENT, status_not("CANCELLED")),
+            states(*((w, d) for w, d in NOT_DONE if w not in {None, "CANCELLED"})),
+            True,
+        ),
         (
             todo(COMPLETED_ABSENT, status_not("CANCELLED"), status_not("completed")),
-            Window(open_only=True),
+            states(("NEEDS-ACTION", False), ("IN-PROCESS", False)),
+            True,
         ),
-        (todo(COMPLETED_ABSENT, PropFilter(name="STATUS", absent=True)), Window(open_only=True)),
-        (CompFilter(name="VCALENDAR", comps=(CompFilter(name="VEVENT"),)), None),
-        (CompFilter(name="VCALENDAR", absent=True), None),
+        (todo(COMPLETED_ABSENT, STATUS_ABSENT), states((None, False)), True),
+        (todo(PropFilter(name="COMPLETED", absent=True), SUMMARY), states(*NOT_DONE), False),
+        (
+            todo(PropFilter(name="COMPLETED", range=SPAN)),
+            states(*((word, done) for word, done in STATES if done)),
+            False,
+        ),
+        (
+            CompFilter(name="VCALENDAR", comps=(CompFilter(name="VTODO", range=SPAN),)),
+            Window(start=1, end=2),
+            True,
+        ),
+        (
+            CompFilter(name="VCALENDAR", range=SPAN, comps=(CompFilter(name="VTODO", range=SPAN),)),
+            Window(start=1, end=2),
+            False,
+        ),
+        (parsed('<C:comp-filter name="VALARM"/>'), Window(), False),
+        (CompFilter(name="VCALENDAR", props=(SUMMARY,)), Window(), False),
     ],
 )
-def test_the_window_is_never_too_small(wanted: CompFilter, window: Window | None) -> None:
-    assert query.window(wanted) == window
+def test_the_index_is_asked_for_no_less_than_the_filter(
+    wanted: CompFilter, window: Window, *, exact: bool
+) -> None:
+    assert query.plan(wanted) == query.Plan(window=window, exact=exact)
 
 
-def test_only_bare_filters_are_certain() -> None:
-    assert query.is_certain(parsed('<C:comp-filter name="VTODO"/>'))
-    assert query.is_certain(parsed(""))
-    assert not query.is_certain(todo(COMPLETED_ABSENT))
-    assert not query.is_certain(parsed('<C:comp-filter name="VALARM"/>'))
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        CompFilter(name="VCALENDAR", comps=(CompFilter(name="VEVENT"),)),
+        CompFilter(name="VCALENDAR", comps=(CompFilter(name="VTODO", absent=True),)),
+        CompFilter(name="VCALENDAR", absent=True),
+    ],
+)
+def test_what_no_list_holds_is_not_searched_for(wanted: CompFilter) -> None:
+    assert query.plan(wanted) is None
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from bridge.store.index_engine import (
     open_index_memory,
     open_index_url,
 )
+from bridge.store.index_shown import STATES
 from bridge.store.index_tables import metadata
 from bridge.worker.command import (
     CompleteTask,
@@ -157,9 +158,17 @@ def test_a_window_leaves_out_what_is_done_or_elsewhere(house: House) -> None:
     put(house, 4, "DTSTART:20200101T090000Z", "DUE:20200101T100000Z", "RRULE:FREQ=DAILY")
     put(house, 5)
     index = house.stores.index
-    december = Window(open_only=True, start=1796083200, end=1798761600)
-    assert {r.href for r in index.texts(HOME, december)} >= {"1.ics", "4.ics", "5.ics"}
-    assert not {r.href for r in index.texts(HOME, december)} & {"2.ics", "3.ics"}
+    undone = frozenset(number for number, (_, done) in enumerate(STATES) if not done)
+    december = Window(states=undone, start=1796083200, end=1798761600)
+    assert {r.href for r in index.texts(HOME, december)} == {"1.ics", "4.ics", "5.ics"}
+    found = {m.href: m for m in index.matching(HOME, december, texts=False)}
+    assert {href: m.sure for href, m in found.items()} == {
+        "1.ics": True,
+        "4.ics": False,
+        "5.ics": True,
+    }
+    assert [m.href for m in found.values() if m.text is not None] == ["4.ics"]
+    assert all(m.text for m in index.matching(HOME, december, texts=True))
     assert len(list(index.texts(HOME, Window()))) == 5
     assert index.count(HOME) == (5, 4)
 
@@ -202,7 +211,9 @@ def test_forgetting_a_project_leaves_the_others(house: House) -> None:
         ("NAMED", "task_uid (pid=? AND uid=? AND deleted=?)"),
         ("FOUND", "(pid=? AND hex=?)"),
         ("CHANGES", "COVERING INDEX task_seq (pid=? AND seq>?)"),
-        ("LISTING.all", "COVERING INDEX task_seq"),
+        ("LISTING.all", "COVERING INDEX task_shown"),
+        ("MATCHING.all", "task_shown (pid=? AND deleted=? AND shown=? AND last>?)"),
+        ("WINDOW.own", "task_shown (pid=? AND deleted=? AND shown=? AND last>?)"),
         ("POSITION", "entry_patch (patch=? AND pid=?)"),
         ("HISTORY_OF", "entry_task (pid=? AND hex=? AND seq<?)"),
         ("HEAD", "(project=?)"),
