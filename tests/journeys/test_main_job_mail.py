@@ -295,12 +295,17 @@ def test_postfix_hands_a_mail_over_by_lmtp_and_its_sender_is_answered_once(
     assert (made["via"], made["evidence"][0]["signer"]) == ("mail", ALICE)
     assert [one["sender"] for one in relay.json("request", "list", EVE)] == [MALLORY]
     assert len(list_of(relay, EVE, "requests").todos()) == 1
-    until(lambda: bool(answers_to(bed, raw)), "the sender is answered")
+
+    def answers() -> list[Message]:
+        # Any of the copies may have been the first.
+        return [*answers_to(bed, raw), *answers_to(bed, renamed(raw))]
+
+    until(lambda: bool(answers()), "the sender is answered")
     later = post.signed("After it.\n", to=EVE, subject="Later way")
     send(bed, later, to=EVE)
     until(lambda: bool(answers_to(bed, later)), "a later mail is answered")
-    assert len(answers_to(bed, raw)) == 1
-    assert answers_to(bed, renamed(raw)) == []
+    assert len(answers()) == 1
+    assert answers_to(bed, renamed(renamed(raw))) == []
     relay.check()
 
 

@@ -7,6 +7,7 @@ acknowledged is there exactly once.
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.journey
 
 EACH = 20
-"""Tasks of each of two writers of a kind, so 40 writes or more of each kind."""
+"""Tasks of each of two clients and of each of two senders: 60 and 40 writes."""
+COMMANDS = 14
+"""Tasks of each of two people at a command line: 42 writes."""
+
+PAUSE_SECONDS = 0.1
+"""Between writes of clients and senders, which would be done before the commands have begun."""
 
 
 def dav_writer(gateway: Gateway, number: int, titles: list[str]) -> None:
@@ -32,6 +38,7 @@ def dav_writer(gateway: Gateway, number: int, titles: list[str]) -> None:
             made = dav.put(f"{uid}.ics", vtodo(uid, summary=uid), if_none_match="*")
             assert made.status == 201, made.body
             titles.append(uid)
+            time.sleep(PAUSE_SECONDS)
             if count % 2:
                 edited = vtodo(uid, "PRIORITY:1", summary=f"{uid} edited")
                 reply = dav.put(f"{uid}.ics", edited, if_match=made.headers["etag"])
@@ -47,12 +54,13 @@ def mail_writer(gateway: Gateway, mails: dict[str, bytes], titles: list[str]) ->
             for title, raw in batch:
                 assert client.sendmail(ALICE, [BOB], raw) == {}
                 titles.append(title)
+                time.sleep(PAUSE_SECONDS)
 
 
 def command_writer(gateway: Gateway, number: int, titles: list[str]) -> None:
     """Make tasks by command and complete every second one."""
     shell = Shell(gateway.folder, gateway.config)
-    for count in range(EACH):
+    for count in range(COMMANDS):
         title = f"cli-{number}-{count}"
         task = shell.run("task", "add", BOB, title).strip()
         titles.append(title)
