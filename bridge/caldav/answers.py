@@ -81,6 +81,7 @@ _RULES: Final[Mapping[str, _Rule]] = {
     "sync-traversal-supported": _Rule(status=_FORBIDDEN, element=dav("sync-traversal-supported")),
     "supported-report": _Rule(status=_FORBIDDEN, element=dav("supported-report")),
     "propfind-finite-depth": _Rule(status=_FORBIDDEN, element=dav("propfind-finite-depth")),
+    "recognized-principal": _Rule(status=_FORBIDDEN, element=dav("recognized-principal")),
     "disk-full": _Rule(
         status=HTTPStatus.INSUFFICIENT_STORAGE, element=dav("sufficient-disk-space")
     ),

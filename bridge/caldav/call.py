@@ -143,10 +143,15 @@ class Call:
             max_octets=self.door.settings.max_resource_octets,
             dead=lambda collection: directory.properties.of(self.user, collection.properties_key),
             home_token=lambda: homesync.token(self),
+            state=self.reader.state,
+            name_of=self._name_of,
         )
 
     def _user_name(self) -> str:
-        person = self.door.gateway.directory.people.get(self.user)
+        return self._name_of(self.user)
+
+    def _name_of(self, address: Address) -> str:
+        person = self.door.gateway.directory.people.get(address)
         return person.name if person else ""
 
     @property

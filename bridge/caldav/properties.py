@@ -13,7 +13,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
 from xml.etree.ElementTree import fromstring
 
-from bridge.caldav import calendardata
+from bridge.caldav import calendardata, sharees
 from bridge.caldav.collection import Collection, Kind, Member, privileges
 from bridge.caldav.multistatus import (
     apple,
@@ -34,7 +34,8 @@ from bridge.model.patch import Role
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bridge.model.ids import Address
+    from bridge.model.ids import Address, ProjectId
+    from bridge.model.state import ProjectState
 
 MEMBER_TYPE: Final = "text/calendar; charset=utf-8; component=VTODO"
 NAME: Final = dav("displayname")
@@ -50,6 +51,7 @@ class Frame:
         user_name: reads what people call the user, or "".
         dead: reads the user's stored properties of a collection.
         home_token: makes the sync token of the home, None where it has none.
+        state: reads a project; name_of: what people call somebody of this domain, or "".
     """
 
     prefix: str
@@ -58,6 +60,8 @@ class Frame:
     max_octets: int
     dead: Callable[[Collection], dict[str, str]]
     home_token: Callable[[], str | None]
+    state: Callable[[ProjectId], ProjectState | None]
+    name_of: Callable[[Address], str]
 
     def principal(self, user: Address) -> str:
         """Return the href of a user's principal, which is the home too."""
@@ -146,6 +150,26 @@ def _token(collection: Collection, frame: Frame) -> str | None:
     return collection.sync_token if collection.is_list else None
 
 
+def _state(collection: Collection, frame: Frame) -> ProjectState | None:
+    return frame.state(collection.project) if collection.project is not None else None
+
+
+def _share_access(collection: Collection, frame: Frame) -> str | None:
+    state = _state(collection, frame)
+    return sharees.share_access(state, frame.user) if state else None
+
+
+def _invite(collection: Collection, frame: Frame) -> str | None:
+    state = _state(collection, frame)
+    return sharees.invite(state, frame.user, frame.name_of) if state else None
+
+
+def _add_member(collection: Collection, frame: Frame) -> str | None:
+    """RFC 5995 section 3.2.1: a POST to the list itself, where its user may add."""
+    able = collection.project is not None and "bind" in privileges(collection)
+    return href(frame.path(collection)) if able else None
+
+
 def _color(collection: Collection, _frame: Frame) -> str | None:
     return escape(collection.color) if collection.color else None
 
@@ -177,6 +201,9 @@ LIVE: Final[Mapping[str, Callable[[Collection, Frame], str | None]]] = {
     dav("principal-collection-set"): lambda _, frame: href(f"{frame.prefix}/"),
     dav("principal-URL"): _of_home(_principal),
     dav("sync-token"): _token,
+    dav("add-member"): _add_member,
+    dav("share-access"): _share_access,
+    dav("invite"): _invite,
     dav("getetag"): _of_list(lambda collection, _: f'"{escape(collection.sync_token)}"'),
     dav("getlastmodified"): _modified,
     dav("getcontenttype"): _of_list(lambda _, __: "text/calendar; component=vtodo"),

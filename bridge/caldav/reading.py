@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from bridge.caldav.call import Call
     from bridge.caldav.requestxml import Asked
 
-DAV_HEADER: Final = "1, 3, access-control, extended-mkcol, calendar-access"
+DAV_HEADER: Final = "1, 3, access-control, extended-mkcol, calendar-access, resource-sharing"
 """Only what is true: no locks, so no class 2."""
 ALLOW: Final = (
-    "OPTIONS, GET, HEAD, PUT, DELETE, MOVE, PROPFIND, PROPPATCH, REPORT, MKCALENDAR, MKCOL"
+    "OPTIONS, GET, HEAD, POST, PUT, DELETE, MOVE, PROPFIND, PROPPATCH, REPORT, MKCALENDAR, MKCOL"
 )
 _PAGE: Final = b"This address is for CalDAV clients: task lists are here.\n"
 

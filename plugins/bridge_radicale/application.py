@@ -11,14 +11,12 @@ import io
 import logging
 import zlib
 from functools import partialmethod
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from radicale import httputils
 from radicale.app import Application
 
-from bridge.caldav import answers, making, preferences, reading, reports, writing
-from bridge.caldav.answers import Answer
+from bridge.caldav import answers, making, posting, preferences, reading, reports, writing
 from bridge.caldav.call import Call, actor_of, split_path
 from bridge.errors import BridgeError, Corrupt, Invalid
 from bridge.model.ids import Address
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
 
     from radicale.config import Configuration
 
+    from bridge.caldav.answers import Answer
     from bridge.caldav.call import Door
     from bridge_radicale.visit import Visits
 
@@ -41,7 +40,7 @@ FORWARDED_HOST: Final = "tx_bridge.forwarded_host"
 """Where it leaves X-Forwarded-Host, which only MOVE compares with its destination."""
 PATH: Final = "tx_bridge.path"
 """Where it leaves the decoded path below it, dot segments and all."""
-_WRITING: Final = frozenset({"PUT", "DELETE", "MOVE", "PROPPATCH", "MKCALENDAR", "MKCOL"})
+_WRITING: Final = frozenset({"PUT", "POST", "DELETE", "MOVE", "PROPPATCH", "MKCALENDAR", "MKCOL"})
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE", "MOVE"})
 _GZIP_WBITS: Final = 31
 _DRAIN_MAX: Final = 64 * 1024 * 1024
@@ -186,6 +185,7 @@ class BridgeApplication(Application):
     do_GET = partialmethod(_answer, reading.get)  # noqa: N815
     do_HEAD = partialmethod(_answer, reading.get)  # noqa: N815
     do_PUT = partialmethod(_answer, writing.put)  # noqa: N815
+    do_POST = partialmethod(_answer, posting.post)  # noqa: N815
     do_DELETE = partialmethod(_answer, writing.delete)  # noqa: N815
     do_MOVE = partialmethod(_answer, writing.move)  # noqa: N815
     do_MKCALENDAR = partialmethod(_answer, making.mkcalendar)  # noqa: N815
@@ -195,12 +195,6 @@ class BridgeApplication(Application):
     def do_OPTIONS(self, *_: Any) -> Any:  # noqa: N802 - as above
         """Say what is supported, to everybody."""
         return _raw(reading.options())
-
-    def do_POST(self, *_: Any) -> Any:  # noqa: N802 - as above
-        """Refuse: Radicale's POST is for its web interface and its own sharing."""
-        return _raw(
-            Answer(status=HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": reading.ALLOW}, body=b"")
-        )
 
 
 def _too_large(stream: Any, most: int) -> Invalid:
