@@ -22,7 +22,7 @@ from datetime import timedelta
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
-from bridge import app, wsgi
+from bridge import app, heap, wsgi
 from bridge.control import ControlServer, Desk
 from bridge.errors import BridgeError, Misconfigured
 from bridge.listener import Listener, check_free
@@ -60,6 +60,7 @@ def serve(config: Config, announce: Callable[[str], None], *, config_file: Path 
         Unavailable: ``port-in-use``, ``spool-locked``, ``disk-error``.
         Misconfigured: no spool, no key, a bad certificate file.
     """
+    heap.keep_lean()
     check_free(config.http.host, config.http.port)
     with app.open_writer(config) as running, ExitStack() as stack:
         worker = running.worker
@@ -95,6 +96,7 @@ def serve_http(config: Config) -> None:
 
     Also until the writer's process is gone, however it ended.
     """
+    heap.keep_lean()
     with app.open_reader(config) as running:
         health = wsgi.Health(troubles=list, figures=dict)
         front = wsgi.Front(caldav(running, config), health)
@@ -136,6 +138,8 @@ def health_of(running: app.Running, worker: Worker, mail: MailThread) -> wsgi.He
 
     def troubles() -> list[str]:
         found = [] if worker.alive else ["the worker has stopped"]
+        if mail.failure is not None:
+            found.append("the mail door has stopped; see the log")
         try:
             next(iter(running.gateway.index.projects()), None)
         except BridgeError as error:
@@ -163,7 +167,7 @@ class MailThread:
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="mail", daemon=True)
 
     def start(self) -> None:
@@ -174,8 +178,8 @@ class MailThread:
         """
         self._thread.start()
         self._ready.wait(_START_SECONDS)
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
     def stop(self) -> None:
         """Finish what is in hand, then stop."""
@@ -190,7 +194,7 @@ class MailThread:
         except BaseException as error:
             if self._ready.is_set():
                 log.exception("the mail door has failed")
-            self._failure = error
+            self.failure = error
         finally:
             self._ready.set()
             self._loop.close()
