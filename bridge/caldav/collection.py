@@ -17,10 +17,11 @@ from urllib.parse import quote, unquote
 from bridge.caldav.multistatus import quoted
 from bridge.caldav.segments import REQUESTS
 from bridge.model.patch import Role
+from bridge.store.rows import Listed
 
 if TYPE_CHECKING:
     from bridge.model.ids import Address, ProjectId
-    from bridge.store.rows import Listed, TaskRow
+    from bridge.store.rows import TaskRow
 
 TOKEN: Final = "urn:tx-bridge:sync"  # noqa: S105 - a URI, no secret
 _STAMP: Final = 8
@@ -108,33 +109,14 @@ class Collection:
         return int(seq), rest[2][3:]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """A member of a list; `text` is None where only its facts were read."""
+Member = Listed
+"""A member of a list; what the index lists is one already."""
 
-    href: str
-    etag: str
-    size: int
-    modified: str
-    text: str | None = None
 
-    @classmethod
-    def of_row(cls, row: TaskRow) -> Member:
-        """Return a task with its text."""
-        return cls(
-            href=row.href,
-            etag=row.etag,
-            size=len(row.text.encode()),
-            modified=row.modified,
-            text=row.text,
-        )
-
-    @classmethod
-    def of_listed(cls, row: Listed) -> Member:
-        """Return a task as it was listed, most times without its text."""
-        return cls(
-            href=row.href, etag=row.etag, size=row.size, modified=row.modified, text=row.text
-        )
+def member_of(row: TaskRow) -> Member:
+    """Return a task with its text."""
+    size = len(row.text.encode())
+    return Member(row.href, row.etag, row.seq, size, row.modified, row.text)
 
 
 _READ = ("read", "read-current-user-privilege-set")

@@ -6,6 +6,8 @@ Everything that comes from outside passes `escape` or `quoted` here, nothing els
 
 from __future__ import annotations
 
+import io
+import itertools
 import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -28,6 +30,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9._~-]+\Z", re.ASCII)
 _HEAD = '<?xml version="1.0" encoding="utf-8"?>\n'
 HEAD: Final = f"{_HEAD}<D:multistatus{_DECLARED}>"
 TAIL: Final = "</D:multistatus>\n"
+_AT_ONCE: Final = 256
 
 
 def dav(name: str) -> str:
@@ -102,8 +105,17 @@ def status_response(path: str, status: HTTPStatus, more: str = "") -> str:
 
 
 def multistatus(responses: Iterable[str], more: str = "") -> bytes:
-    """Return a whole 207 body."""
-    return f"{HEAD}{''.join(responses)}{more}{TAIL}".encode()
+    """Return a whole 207 body.
+
+    `responses` are encoded as they come: of a long list only the answer itself is held.
+    """
+    body = io.BytesIO()
+    body.write(HEAD.encode())
+    rest = iter(responses)
+    while part := "".join(itertools.islice(rest, _AT_ONCE)):
+        body.write(part.encode())
+    body.write(f"{more}{TAIL}".encode())
+    return body.getvalue()
 
 
 def error_element(conditions: str) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 from xml.etree.ElementTree import fromstring
 
@@ -300,7 +302,8 @@ def _value(collection: Collection, frame: Frame, tag: str, dead: Mapping[str, st
 # -- members -----------------------------------------------------------------------------
 
 _MEMBER: Final[Mapping[str, Callable[[Member], str | None]]] = {
-    dav("getetag"): lambda m: escape(m.etag),
+    # An ETag is quoted hex of our own (`etag_of`).
+    dav("getetag"): attrgetter("etag"),
     dav("getcontenttype"): lambda _: MEMBER_TYPE,
     dav("getcontentlength"): lambda m: str(m.size),
     dav("getlastmodified"): lambda m: http_date(m.modified),
@@ -326,7 +329,8 @@ class MemberWriter:
     _same: str = ""
     _missing: list[str] = field(default_factory=list)
     _base: str = ""
-    _end: str = ""
+    _takes: tuple[Callable[[Member], str | None], ...] = ()
+    _form: str = ""
 
     def __post_init__(self) -> None:
         """Sort the asked properties into those of each member, those of all, and none."""
@@ -347,9 +351,16 @@ class MemberWriter:
                 self._same += element(tag, same[tag])
             else:
                 self._missing.append(tag)
-        # What follows the members' own values is the same text for each of them.
+        # What is around the members' own values is the same text for each of them.
         whole = response("", [_MARK], self._missing, minimal=self.minimal)
-        self._end = self._same + whole.partition(_MARK)[2]
+        tail = (self._same + whole.partition(_MARK)[2]).replace("%", "%%")
+        inner = "".join(f"{start}%s{end}" for start, end, _ in self._given)
+        self._form = (
+            f"<D:response><D:href>%s</D:href><D:propstat><D:prop>{inner}{tail}"
+            if self._given or self._same or not self._missing
+            else ""
+        )
+        self._takes = tuple(take for _, _, take in self._given)
 
     def _taking(self, tag: str) -> Callable[[Member], str | None]:
         wanted = self.asked.data
@@ -374,15 +385,10 @@ class MemberWriter:
     def write(self, member: Member, path: str = "") -> str:
         """Return the DAV:response of a member, under the href that the client used."""
         where = escape(path) if path else self._base + quoted(member.href)
-        inner = ""
-        for start, end, take in self._given:
-            value = take(member)
-            if value is None:
-                return self._rare(member, path)
-            inner += f"{start}{value}{end}"
-        if not inner and not self._same and self._missing:
+        values = [take(member) for take in self._takes]
+        if not self._form or None in values:
             return self._rare(member, path)
-        return f"<D:response><D:href>{where}</D:href><D:propstat><D:prop>{inner}{self._end}"
+        return self._form % (where, *values)
 
     def _rare(self, member: Member, path: str) -> str:
         """Write a member that lacks something others have, or has nothing that is asked."""
@@ -401,5 +407,11 @@ class MemberWriter:
 
 def http_date(moment: str) -> str:
     """Return ``YYYY-MM-DDTHH:MM:SS.sssZ`` as an HTTP date (RFC 9110 section 5.6.7)."""
-    when = datetime.fromisoformat(moment) if moment else datetime.fromtimestamp(0, UTC)
-    return format_datetime(when.astimezone(UTC), usegmt=True)
+    day, _, time = (moment or "1970-01-01T00:00:00.000Z").partition("T")
+    return f"{_http_day(day)} {time[:8]} GMT"
+
+
+@lru_cache(maxsize=1024)
+def _http_day(day: str) -> str:
+    when = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    return format_datetime(when, usegmt=True).rpartition(" 00:")[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from bridge.caldav import query, requests
-from bridge.caldav.collection import Collection, Kind, Member
+from bridge.caldav.collection import Collection, Kind, Member, member_of
 from bridge.caldav.segments import PERSONAL, REQUESTS
 from bridge.model.ids import Address, ProjectId, domain_of
 from bridge.model.roles import sees_all
@@ -137,7 +137,7 @@ class Reader:
             found = requests.find(self._gateway.directory, self.user, href)
             return requests.member(found) if found else None
         row = self.row(collection, href)
-        return Member.of_row(row) if row else None
+        return member_of(row) if row else None
 
     def members(self, collection: Collection, hrefs: Sequence[str]) -> dict[str, Member]:
         """Return those of the named members that exist, with their texts."""
@@ -145,14 +145,13 @@ class Reader:
             waiting = {m.href: m for m in self._waiting()}
             return {name: waiting[name] for name in hrefs if name in waiting}
         rows = self._gateway.index.rows(collection.project, hrefs, collection.viewer)
-        return {name: Member.of_row(row) for name, row in rows.items()}
+        return {name: member_of(row) for name, row in rows.items()}
 
     def listing(self, collection: Collection) -> Iterable[Member]:
         """Yield all members; those of a project come without their texts."""
         if collection.project is None:
             return self._waiting()
-        rows = self._gateway.index.listing(collection.project, collection.viewer)
-        return map(Member.of_listed, rows)
+        return self._gateway.index.listing(collection.project, collection.viewer)
 
     def matching(
         self, collection: Collection, wanted: query.CompFilter, *, texts: bool
@@ -168,7 +167,7 @@ class Reader:
             collection.project, plan.window, collection.viewer, texts=texts or not plan.exact
         ):
             if (plan.exact and row.sure) or holds(row.text or ""):
-                yield Member.of_listed(row)
+                yield row
 
     def _waiting(self) -> list[Member]:
         return [requests.member(r) for r in self._gateway.directory.requests.waiting(self.user)]
@@ -206,4 +205,4 @@ class Reader:
             return members, collection.token_at(found.head, ""), found.more
         changed = self._gateway.index.changes(collection.project, after, most, collection.viewer)
         token = collection.token_at(changed.seq, self.stamp_at(collection, changed.seq))
-        return [Member.of_listed(m) for m in changed.members], token, changed.more
+        return list(changed.members), token, changed.more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -22,7 +23,7 @@ from bridge.caldav.properties import MEMBER_TYPE, MemberWriter, collection_respo
 from bridge.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from xml.etree.ElementTree import Element
 
     from bridge.caldav.call import Call
@@ -136,6 +137,19 @@ def _note_served(call: Call, collection: Collection, member: Member) -> None:
         call.door.served.note(call.client, collection.project, member.href, member.text)
 
 
+def _noting(call: Call, collection: Collection, writer: MemberWriter) -> Callable[[Member], None]:
+    """Return what notes that the client knows a member, where it gets whole tasks."""
+    client, project, served = call.client, collection.project, call.door.served
+    if project is None or not writer.serves_whole:
+        return lambda _: None
+
+    def note(member: Member) -> None:
+        if member.text is not None:
+            served.note(client, project, member.href, member.text)
+
+    return note
+
+
 # -- REPORT ------------------------------------------------------------------------------
 
 
@@ -173,16 +187,18 @@ def _multiget(call: Call, root: Element) -> Answer:
     writer = _writer(call, collection, wanted.asked)
     names = {href: _member_name(call, collection, href) for href in wanted.hrefs}
     members = call.reader.members(collection, [name for name in names.values() if name])
-    answers = []
-    for href, name in names.items():
-        member = members.get(name) if name else None
-        if member is None:
-            answers.append(status_response(href, HTTPStatus.NOT_FOUND))
-            continue
-        answers.append(writer.write(member, href))
-        if writer.serves_whole:
-            _note_served(call, collection, member)
-    return _answer(multistatus(answers))
+    note = _noting(call, collection, writer)
+
+    def answers() -> Iterator[str]:
+        for href, name in names.items():
+            member = members.get(name) if name else None
+            if member is None:
+                yield status_response(href, HTTPStatus.NOT_FOUND)
+            else:
+                yield writer.write(member, href)
+                note(member)
+
+    return _answer(multistatus(answers()))
 
 
 def _member_name(call: Call, collection: Collection, href: str) -> str | None:
@@ -206,7 +222,7 @@ def _sync(call: Call, root: Element) -> Answer:
     writer = _writer(call, collection, wanted.asked)
     if not wanted.token and wanted.limit is None:
         token = collection.sync_token
-        members: list[Member] = list(call.reader.listing(collection))
+        members: Iterable[Member] = call.reader.listing(collection)
         more = False
     else:
         after = call.reader.since(collection, wanted.token) if wanted.token else 0
@@ -219,24 +235,23 @@ def _sync(call: Call, root: Element) -> Answer:
     if more:
         condition = error_element(element(dav("number-of-matches-within-limits")))
         path = call.frame.path(collection)
-        answers.append(status_response(path, HTTPStatus.INSUFFICIENT_STORAGE, condition))
+        over = status_response(path, HTTPStatus.INSUFFICIENT_STORAGE, condition)
+        answers = itertools.chain(answers, [over])
     return _answer(multistatus(answers, element(dav("sync-token"), token)))
 
 
 def _sync_answers(
-    call: Call, collection: Collection, writer: MemberWriter, members: list[Member]
-) -> list[str]:
+    call: Call, collection: Collection, writer: MemberWriter, members: Iterable[Member]
+) -> Iterator[str]:
     texts: Mapping[str, Member] = {}
     if writer.wants_text:
+        members = list(members)
         texts = call.reader.members(collection, [m.href for m in members if m.etag])
-    answers = []
     for member in members:
         if member.etag:
-            answers.append(writer.write(texts.get(member.href, member)))
+            yield writer.write(texts.get(member.href, member))
         else:
-            path = writer.path(member.href)
-            answers.append(status_response(path, HTTPStatus.NOT_FOUND))
-    return answers
+            yield status_response(writer.path(member.href), HTTPStatus.NOT_FOUND)
 
 
 def _query(call: Call, root: Element) -> Answer:
@@ -245,13 +260,14 @@ def _query(call: Call, root: Element) -> Answer:
     asked = requestxml.report_asked(root)
     wanted = query.parse(root.findall(caldav("filter")))
     writer = _writer(call, collection, asked)
-    members = call.reader.matching(collection, wanted, texts=writer.wants_text)
-    answers = []
-    for member in members:
-        answers.append(writer.write(member))
-        if writer.serves_whole:
-            _note_served(call, collection, member)
-    return _answer(multistatus(answers))
+    note = _noting(call, collection, writer)
+
+    def answers() -> Iterator[str]:
+        for member in call.reader.matching(collection, wanted, texts=writer.wants_text):
+            yield writer.write(member)
+            note(member)
+
+    return _answer(multistatus(answers()))
 
 
 _REPORTS: Final[Mapping[str, Callable[[Call, Element], Answer]]] = {

@@ -94,6 +94,7 @@ def member(request: Request) -> Member:
     return Member(
         href=href_of(request.id),
         etag=etag_of(text),
+        seq=0,
         size=len(text.encode()),
         modified=_moment(request),
         text=text,
@@ -105,7 +106,7 @@ def changed(requests: Iterable[Request]) -> list[Member]:
     return [
         member(request)
         if request.waits
-        else Member(href=href_of(request.id), etag="", size=0, modified="")
+        else Member(href=href_of(request.id), etag="", seq=0, size=0, modified="")
         for request in requests
         if request.direction is Direction.RECEIVED
     ]

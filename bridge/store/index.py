@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -20,13 +20,11 @@ from bridge.store.index_tables import assignees, entries, members, projects, tas
 from bridge.store.rows import Applied, EntryRow, Listed, ProjectCard, TaskRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection, Table
 
     from bridge.store.index_engine import IndexEngine
-
-_HREFS_A_SELECT: Final = 500
 
 
 class Index:
@@ -118,22 +116,14 @@ class Index:
         """Return the live tasks of those names."""
         found: dict[str, TaskRow] = {}
         wanted = list(dict.fromkeys(hrefs))
-        for start in range(0, len(wanted), _HREFS_A_SELECT):
-            part = wanted[start : start + _HREFS_A_SELECT]
-            for row in self._rows(project, part, viewer):
-                found[row.href] = row
+        most = len(statements.HREF_NAMES)
+        for start in range(0, len(wanted), most):
+            part = wanted[start : start + most]
+            part += part[-1:] * (most - len(part))
+            names = dict(zip(statements.HREF_NAMES, part, strict=True))
+            for row in self._for_viewer(statements.ROWS, project, viewer, names):
+                found[row[2]] = _task_row(project, row)
         return found
-
-    def _rows(
-        self, project: ProjectId, hrefs: list[str], viewer: Address | None
-    ) -> Iterator[TaskRow]:
-        statement = statements.ROWS.all if viewer is None else statements.ROWS.own
-        values = {"project": project, "hrefs": hrefs, "viewer": viewer}
-        if viewer is None:
-            del values["viewer"]
-        with self._db.engine.connect() as connection:
-            for row in connection.execute(statement, values):
-                yield _task_row(project, tuple(row))
 
     def named(self, project: ProjectId, uid: str) -> TaskRow | None:
         """Return the live task with an iCalendar UID."""
@@ -142,18 +132,13 @@ class Index:
 
     def listing(self, project: ProjectId, viewer: Address | None = None) -> Iterator[Listed]:
         """Yield the live members without their texts."""
-        rows = (
-            self._db.all(statements.LISTING.all, project=project)
-            if viewer is None
-            else self._db.all(statements.LISTING.own, project=project, viewer=viewer)
-        )
-        return itertools.starmap(Listed, rows)
+        return itertools.starmap(Listed, self._for_viewer(statements.LISTING, project, viewer, {}))
 
     def texts(
         self, project: ProjectId, window: Window, viewer: Address | None = None
     ) -> Iterator[TaskRow]:
         """Yield the live tasks that may match `window`."""
-        for row in self._window(statements.WINDOW, project, viewer, _bounds(window)):
+        for row in self._for_viewer(statements.WINDOW, project, viewer, _bounds(window)):
             yield _task_row(project, row)
 
     def matching(
@@ -165,19 +150,19 @@ class Index:
             "by_state": window.states is not None,
             "by_time": window.start is not None or window.end is not None,
         }
-        rows = self._window(form, project, viewer, _bounds(window) | doubts)
+        rows = self._for_viewer(form, project, viewer, _bounds(window) | doubts)
         return itertools.starmap(Listed, rows)
 
-    def _window(
+    def _for_viewer(
         self,
         form: statements.ForViewer,
         project: ProjectId,
         viewer: Address | None,
-        values: dict[str, object],
-    ) -> Sequence[tuple[Any, ...]]:
+        values: Mapping[str, object],
+    ) -> Iterator[tuple[Any, ...]]:
         if viewer is None:
-            return self._db.all(form.all, project=project, **values)
-        return self._db.all(form.own, project=project, viewer=viewer, **values)
+            return self._db.stream(form.all, project=project, **values)
+        return self._db.stream(form.own, project=project, viewer=viewer, **values)
 
     def changes(
         self, project: ProjectId, after: int, limit: int, viewer: Address | None = None

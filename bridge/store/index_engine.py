@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _CACHE_KIB: Final = 2 * 1024
 """Of each thread's connection: the system's page cache holds the rest, once for all."""
 _BUSY_SECONDS: Final = 10.0
+_AT_ONCE: Final = 256
 
 
 class Statement:
@@ -101,6 +102,16 @@ class IndexEngine:
         with self._cursor(statement, values) as cursor:
             rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
             return rows
+
+    def stream(
+        self, statement: Select[*tuple[Any, ...]], **values: object
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield all rows, holding few of them: a list with its texts is large."""
+        with self._cursor(statement, values) as cursor:
+            if self._one_at_a_time:
+                yield from cursor.fetchall()
+            while rows := cursor.fetchmany(_AT_ONCE):
+                yield from rows
 
     @contextmanager
     def _cursor(

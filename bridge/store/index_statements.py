@@ -15,6 +15,8 @@ from bridge.store.index_shown import STATES
 from bridge.store.index_tables import assignees, entries, members, projects, tasks
 
 _NAMESAKES: Final = 10
+HREF_NAMES: Final = tuple(f"href{number}" for number in range(100))
+"""Of as many names as one statement looks up; fewer are filled up by repeating one."""
 STATE_NAMES: Final = tuple(f"state{number}" for number in range(len(STATES)))
 
 p = bindparam
@@ -121,7 +123,7 @@ ROWS = ForViewer(
     lambda source, more: (
         select(*_row)
         .select_from(source)
-        .where(_of_project, tasks.c.href.in_(p("hrefs", expanding=True)), _live, *more)
+        .where(_of_project, tasks.c.href.in_([p(name) for name in HREF_NAMES]), _live, *more)
     )
 )
 LISTING = ForViewer(
