@@ -136,13 +136,17 @@ class Call:
     def frame(self) -> Frame:
         """What properties depend on."""
         directory = self.door.gateway.directory
+
+        def dead(collection: Collection) -> dict[str, str]:
+            return directory.properties.of(self.user, collection.properties_key)
+
         return Frame(
             prefix=self.door.settings.prefix,
             user=self.user,
             user_name=self._user_name,
             max_octets=self.door.settings.max_resource_octets,
-            dead=lambda collection: directory.properties.of(self.user, collection.properties_key),
-            home_token=lambda: homesync.token(self),
+            dead=dead,
+            home_token=lambda: homesync.token(self.reader.lists(), dead),
             state=self.reader.state,
             name_of=self._name_of,
         )

@@ -29,11 +29,13 @@ from bridge.caldav.segments import is_segment
 from bridge.errors import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from xml.etree.ElementTree import Element
 
-    from bridge.caldav.call import Call
     from bridge.caldav.collection import Collection
+    from bridge.caldav.properties import Frame
+
+    Dead = Callable[[Collection], dict[str, str]]
 
 TOKEN: Final = "urn:tx-bridge:home"  # noqa: S105 - a URI, no secret
 LISTS_MAX: Final = 1000
@@ -43,24 +45,23 @@ _PACKED_MAX: Final = 1024 * 1024
 _STATE: Final = 8
 
 
-def token(call: Call) -> str | None:
-    """Return the sync token of the home as it is; None where it has too many lists."""
-    return _packed(_states(call, call.reader.lists()))
+def token(lists: Iterable[Collection], dead: Dead) -> str | None:
+    """Return the sync token of a home as it is; None where it has too many lists."""
+    return _packed(_states(lists, dead))
 
 
-def report(call: Call, root: Element) -> bytes:
+def report(root: Element, shown: Iterable[Collection], frame: Frame, *, minimal: bool) -> bytes:
     """Return the 207 body of a sync-collection on the home.
 
     Raises:
         Invalid: ``valid-sync-token``, ``sync-traversal-supported``, ``supported-report``.
     """
-    level = (root.findtext(dav("sync-level")) or call.headers.get("depth", "1")).strip().lower()
-    if level == "infinite":
+    if (root.findtext(dav("sync-level")) or "").strip().lower() == "infinite":
         raise Invalid("sync-traversal-supported", "ask each list for its tasks")
     wanted = requestxml.sync(root)
-    told = _unpacked(call, wanted.token)
-    lists = {each.segment: each for each in call.reader.lists()}
-    now = _states(call, lists.values())
+    told = _unpacked(wanted.token)
+    lists = {each.segment: each for each in shown}
+    now = _states(lists.values(), frame.dead)
     changed = [
         name for name in (*now, *(told.keys() - now.keys())) if told.get(name) != now.get(name)
     ]
@@ -70,10 +71,17 @@ def report(call: Call, root: Element) -> bytes:
             told[name] = now[name]
         else:
             del told[name]
-    answers = [_response(call, name, lists.get(name), wanted.asked) for name in changed[:most]]
+    answers = []
+    for name in changed[:most]:
+        collection = lists.get(name)
+        if collection is None:
+            path = f"{frame.principal(frame.user)}{quoted(name)}/"
+            answers.append(status_response(path, HTTPStatus.NOT_FOUND))
+        else:
+            answers.append(collection_response(collection, frame, wanted.asked, minimal=minimal))
     if changed[most:]:
         condition = error_element(element(dav("number-of-matches-within-limits")))
-        path = call.frame.principal(call.user)
+        path = frame.principal(frame.user)
         answers.append(status_response(path, HTTPStatus.INSUFFICIENT_STORAGE, condition))
     after = _packed(told)
     if after is None:
@@ -81,16 +89,8 @@ def report(call: Call, root: Element) -> bytes:
     return multistatus(answers, element(dav("sync-token"), after))
 
 
-def _response(call: Call, name: str, collection: Collection | None, asked: requestxml.Asked) -> str:
-    if collection is None:
-        path = f"{call.frame.principal(call.user)}{quoted(name)}/"
-        return status_response(path, HTTPStatus.NOT_FOUND)
-    return collection_response(collection, call.frame, asked, minimal=call.minimal)
-
-
-def _states(call: Call, lists: Iterable[Collection]) -> dict[str, str]:
+def _states(lists: Iterable[Collection], dead: Dead) -> dict[str, str]:
     """Return the name of each list with a short mark of its state."""
-    dead = call.frame.dead
     found: dict[str, str] = {}
     for each in lists:
         own = json.dumps(dead(each), sort_keys=True)
@@ -106,12 +106,12 @@ def _packed(states: Mapping[str, str]) -> str | None:
     return f"{TOKEN}:{base64.urlsafe_b64encode(zlib.compress(plain, 9)).decode()}"
 
 
-def _unpacked(call: Call, text: str) -> dict[str, str]:
+def _unpacked(text: str) -> dict[str, str]:
     """Return what the reader of a token was told; nothing for an empty token."""
     if not text:
         return {}
     head, _, packed = text.rpartition(":")
-    wrong = Invalid("valid-sync-token", f"the home of {call.user} never gave out that token")
+    wrong = Invalid("valid-sync-token", "this home never gave out that token")
     if head != TOKEN or len(packed) > _TOKEN_MAX:
         raise wrong
     try:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from bridge.caldav import preferences, sharing, writing
+from bridge.caldav import heeding, sharing, writing
 from bridge.caldav.upload import media_type
 from bridge.errors import Invalid
 
@@ -45,7 +45,7 @@ def _add(call: Call) -> Answer:
     name = f"{call.door.gateway.new_id()}.ics"
     href = f"{call.href.rstrip('/')}/{name}"
     named = replace(call, parts=(*call.parts, name), href=href)
-    answer = preferences.heeded(named, writing.put(named))
+    answer = heeding.heeded(named, writing.put(named))
     if answer.status is not HTTPStatus.CREATED:
         return answer
     return replace(answer, headers=dict(answer.headers) | {"Location": href})

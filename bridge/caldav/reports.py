@@ -59,7 +59,9 @@ def _sync(call: Call, root: Element) -> Answer | None:
     collection = call.collection()
     if collection is None or collection.kind is not Kind.HOME:
         return reading.report(call)
-    return _answer(homesync.report(call, root))
+    if call.headers.get("depth", "1").strip().lower() == "infinity":
+        raise Invalid("sync-traversal-supported", "ask each list for its tasks")
+    return _answer(homesync.report(root, call.reader.lists(), call.frame, minimal=call.minimal))
 
 
 def _expand(call: Call, root: Element) -> Answer:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from radicale import httputils
 from radicale.app import Application
 
-from bridge.caldav import answers, making, posting, preferences, reading, reports, writing
+from bridge.caldav import answers, heeding, making, posting, reading, reports, writing
 from bridge.caldav.call import Call, actor_of, split_path
 from bridge.errors import BridgeError, Corrupt, Invalid
 from bridge.model.ids import Address
@@ -173,7 +173,7 @@ class BridgeApplication(Application):
             answer = self._failed(error)
         if answer is None:
             return super().do_REPORT(*request)
-        return _raw(preferences.heeded(call, answer) if call else answer)
+        return _raw(heeding.heeded(call, answer) if call else answer)
 
     def _note(self, environ: dict[str, Any], user: str, error: Invalid) -> None:
         who = actor_of(Address(user), self._visits.now.credential)

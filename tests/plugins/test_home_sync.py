@@ -131,7 +131,7 @@ def test_names_in_a_forged_token_are_only_told_as_gone(dav: Door) -> None:
 def test_a_deep_sync_is_refused_by_name(dav: Door) -> None:
     for reply in (
         sync(dav, more="<sync-level>infinite</sync-level>"),
-        dav("REPORT", f"{HOME}/", '<sync-collection xmlns="DAV:"/>', depth="infinite"),
+        dav("REPORT", f"{HOME}/", '<sync-collection xmlns="DAV:"/>', depth="infinity"),
     ):
         assert reply.status == 403
         assert D + "sync-traversal-supported" in reply.conditions()
