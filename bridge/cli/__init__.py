@@ -52,6 +52,7 @@ _COMMANDS: Final = {
     "import": "archive",
     "key": "key",
     "dns": "key",
+    "apple-profile": "apple_profile",
 }
 
 
