@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from bridge.caldav import homesync, preferences
+from bridge.caldav import homesync, past, preferences
 from bridge.caldav.properties import Frame
 from bridge.caldav.segments import Segments, is_segment
 from bridge.caldav.served import Client, Served
@@ -67,7 +67,9 @@ class Door:
         self.gateway = gateway
         self.settings = settings
         self.segments = Segments(gateway.domain, gateway.directory.properties)
-        self.served = Served()
+        self.served = Served(
+            gateway.directory.known, partial(past.text_with, gateway), gateway.clock
+        )
 
     def submit(self, command: Command) -> Outcome:
         """Give a command to the worker and wait for its outcome.

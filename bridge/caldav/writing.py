@@ -32,6 +32,7 @@ from bridge.worker.command import (
 if TYPE_CHECKING:
     from bridge.caldav.call import Call
     from bridge.caldav.upload import Sent
+    from bridge.model.ids import ProjectId
     from bridge.model.request import Request
     from bridge.worker.command import Command, Expect, Outcome
 
@@ -105,17 +106,26 @@ def _put_task(call: Call, collection: Collection, sent: Sent) -> Answer:
             href=name,
             text=sent.text,
             expect=expect,
-            base=door.served.known(call.client, project, name),
+            base=_base(call, project, expect),
         )
     )
     done = _outcome(call, outcome)
     if isinstance(done, Answer):
         return done
     # What a client sent is what it knows until it reads again.
-    door.served.note(call.client, project, name, sent.text)
-    etag = done.etag if done.exact and sent.exact else ""
+    exact = done.exact and sent.exact
+    door.served.note(call.client, project, name, sent.text, own=not exact)
+    etag = done.etag if exact else ""
     # A name whose task was deleted is free: for HTTP the resource is new, for the log not.
     return _done(created=done.created or expect.absent, etag=etag)
+
+
+def _base(call: Call, project: ProjectId, expect: Expect) -> str | None:
+    """Return what the client knows; one that names the ETag it has is up to date if that holds."""
+    served, name = call.door.served, call.parts[2]
+    if expect.absent or (expect.etags and "*" not in expect.etags):
+        return served.held(call.client, project, name)
+    return served.known(call.client, project, name)
 
 
 def _accept_by_copy(call: Call, collection: Collection, request: Request, sent: Sent) -> Answer:

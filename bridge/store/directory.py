@@ -16,6 +16,7 @@ from bridge.store.directory_engine import open_database, open_file
 from bridge.store.directory_migrations import migrate
 from bridge.store.directory_records import ListName
 from bridge.store.journal import SqlJournal
+from bridge.store.known import SqlKnown
 from bridge.store.outbox import SqlOutbox
 from bridge.store.people import CredentialGeneration, SqlPasswords, SqlPeople, SqlProperties
 from bridge.store.requests import SqlRequests
@@ -48,6 +49,7 @@ class SqlDirectory:
         self.journal = SqlJournal(database)
         self.outbox = SqlOutbox(database)
         self.properties = SqlProperties(database)
+        self.known = SqlKnown(database)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         User,
         Verifier,
     )
+    from bridge.store.known import Knowledge, Place
 
 
 class People(Protocol):
@@ -182,6 +183,9 @@ class Requests(Protocol):
     def head(self, user: Address) -> int:
         """Return the sequence number of the user's last change; 0 before any."""
 
+    def heads(self) -> Mapping[Address, int]:
+        """Return the same of every user who ever had a request."""
+
     def changes(self, user: Address, after: int, limit: int = 1000) -> RequestChanges:
         """Return what changed after `after`, in both directions."""
 
@@ -311,6 +315,19 @@ class Properties(Protocol):
         """Remove all users' properties of a collection."""
 
 
+class Known(Protocol):
+    """What CalDAV clients know of tasks: a cache that may be lost."""
+
+    def put(self, notes: Mapping[Place, Knowledge | None], now: datetime) -> None:
+        """Note what clients know now, in one transaction; None where a task went."""
+
+    def get(self, place: Place) -> Knowledge | None:
+        """Return what a client knows of a task."""
+
+    def prune(self, now: datetime) -> int:
+        """Drop what has not been noted for half a year; return how many rows."""
+
+
 class Directory(Protocol):
     """The whole directory of one domain."""
 
@@ -341,6 +358,10 @@ class Directory(Protocol):
     @property
     def properties(self) -> Properties:
         """Dead properties."""
+
+    @property
+    def known(self) -> Known:
+        """What clients know of tasks."""
 
     def transaction(self) -> AbstractContextManager[None]:
         """Make the calls of this thread inside it one transaction; an exception undoes all."""

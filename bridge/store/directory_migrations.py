@@ -33,7 +33,11 @@ class Migration:
     apply: Callable[[Connection], None]
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = ()
+def _add_known(connection: Connection) -> None:
+    directory_tables.known.create(connection)
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (Migration(version=2, apply=_add_known),)
 """Steps after version 1, ascending without gaps."""
 
 

@@ -1,4 +1,4 @@
-"""The tables of the directory, version 1 (SQLAlchemy Core, the same for SQLite and PostgreSQL).
+"""The tables of the directory, version 2 (SQLAlchemy Core, the same for SQLite and PostgreSQL).
 
 Times are text ``YYYY-MM-DDTHH:MM:SS.sssZ`` (tx-protocol section 3), so text order is time
 order on every engine and in every dump. JSON is text: it is carried here, never queried.
@@ -281,4 +281,16 @@ properties = Table(
     Column("collection", String(400), primary_key=True),
     Column("name", String(400), primary_key=True),
     Column("xml", Text, nullable=False),
+)
+
+known = Table(
+    "known",
+    metadata,
+    Column("client", String(64), primary_key=True),
+    Column("project", String(320), primary_key=True),
+    Column("href", String(400), primary_key=True),
+    Column("etag", String(64), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("noted", Instant, nullable=False),
+    Index(None, "noted"),
 )

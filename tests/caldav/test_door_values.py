@@ -160,8 +160,14 @@ def test_a_byte_order_mark_goes_and_so_does_exactness() -> None:
 # -- memory of what was served -----------------------------------------------------------
 
 
+def served_texts(octets_max: int = 32 * 1024 * 1024) -> Served:
+    """Return a memory that has no log to look things up in."""
+    known, now = open_memory().known, datetime(2026, 1, 1, tzinfo=UTC)
+    return Served(known, lambda *_, **__: None, lambda: now, octets_max)
+
+
 def test_each_client_is_remembered_apart() -> None:
-    served = Served()
+    served = served_texts()
     phone, desk = Client("1", "phone"), Client("1", "desk")
     served.note(phone, OURS, "a", "one")
     served.note(desk, OURS, "a", "two")
@@ -172,7 +178,7 @@ def test_each_client_is_remembered_apart() -> None:
 
 
 def test_the_memory_is_bounded_and_the_oldest_goes() -> None:
-    served = Served(octets_max=50_000)
+    served = served_texts(50_000)
     client = Client("1", "x")
     for number in range(1000):
         served.note(client, OURS, str(number), "t" * 100)
