@@ -133,10 +133,10 @@ def _letter(
     headers = [
         ("From", case.recipient.address),
         ("To", to),
-        ("Subject", _encoded(clean_line(subject, 200))),
+        ("Subject", encoded(clean_line(subject, 200))),
         ("Date", format_datetime(case.now)),
         ("Message-ID", f"<{case.origin.hex}.{kind}@{about.id_host}>"),
-        *([] if notice else _threading(case.message)),
+        *([] if notice else threading_of(case.message)),
         ("Auto-Submitted", "auto-generated" if notice else "auto-replied"),
         ("X-Auto-Response-Suppress", "All"),
         (LOOP_HEADER.title(), str(case.origin)),
@@ -157,7 +157,7 @@ def _letter(
     )
 
 
-def _threading(message: Message) -> list[tuple[str, str]]:
+def threading_of(message: Message) -> list[tuple[str, str]]:
     """Return In-Reply-To and References; written by hand, since `email` breaks long ids."""
     if not message.message_id:
         return []
@@ -166,7 +166,8 @@ def _threading(message: Message) -> list[tuple[str, str]]:
     return [("In-Reply-To", replied), ("References", "\r\n ".join([*references, replied]))]
 
 
-def _encoded(subject: str) -> str:
+def encoded(subject: str) -> str:
+    """Return a Subject in ASCII (RFC 2047)."""
     if subject.isascii():
         return subject
     return Header(subject, "utf-8", header_name="Subject").encode(linesep="\r\n")

@@ -20,6 +20,7 @@ from bridge.mail.fetcher import Fetcher
 from bridge.mail.health import Health, Pulse
 from bridge.mail.intake import Intake
 from bridge.mail.listener import Listener, ListenerSettings
+from bridge.mail.replies import Replies
 from bridge.mail.sender import Sender, SmtpSettings
 from bridge.trust.anchors import TrustAnchors
 
@@ -121,6 +122,8 @@ class MailDoor:
                     group.create_task(stop.wait())
                     if sender is not None:
                         group.create_task(sender.run(stop))
+                        replies = Replies(self._gateway, settings.intake, sender.wake)
+                        group.create_task(replies.run(stop, executor))
                     for one, pulse in zip(settings.mailboxes, self._mailbox_pulses, strict=True):
                         fetcher = Fetcher(self._gateway, intake, one, executor, pulse)
                         group.create_task(fetcher.run(stop))

@@ -127,6 +127,12 @@ class SqlRequests:
         with self._database.read() as connection:
             return _head(connection, user)
 
+    def heads(self) -> dict[Address, int]:
+        """Return the number of every user's last change."""
+        query = select(request_heads.c.user, request_heads.c.seq)
+        with self._database.read() as connection:
+            return {Address(row.user): row.seq for row in connection.execute(query)}
+
     def changes(self, user: Address, after: int, limit: int = 1000) -> RequestChanges:
         """Return what changed after `after`."""
         query = (
