@@ -43,6 +43,7 @@ def commands(group: click.Group = root, *names: str) -> Iterator[tuple[str, ...]
 
 WRITES = frozenset(
     [
+        "apple-profile",
         "add",
         "set",
         "rename",
