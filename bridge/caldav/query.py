@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from bridge.caldav.multistatus import caldav
@@ -26,7 +27,7 @@ from bridge.wire.vtodo_read import zones
 from bridge.wire.vtodo_table import unescape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from xml.etree.ElementTree import Element
 
     from bridge.wire.contentline import Component, Line
@@ -262,14 +263,12 @@ def _state_test(props: tuple[PropFilter, ...]) -> Callable[[int], bool]:
     return test
 
 
-def _plain_props(wanted: CompFilter) -> tuple[PropFilter, ...] | None:
-    """Return the properties asked of the VTODO, if nothing else is asked."""
+def _plain_todo(wanted: CompFilter) -> CompFilter | None:
+    """Return the filter of the VTODO, if nothing but its lines and times is asked."""
     if wanted.range or wanted.props or wanted.absent or len(wanted.comps) != 1:
         return None
     todo = wanted.comps[0]
-    if todo.name != "VTODO" or todo.range or todo.comps or todo.absent or not todo.props:
-        return None
-    return todo.props
+    return None if todo.name != "VTODO" or todo.comps or todo.absent else todo
 
 
 # -- the exact test ----------------------------------------------------------------------
@@ -280,18 +279,12 @@ class _Task:
     """A task under test; its keys are read where a time decides."""
 
     text: str
-    _keys: dict[str, str] | None = None
     _facts: vtodo.Facts | None = None
     _lines: dict[int, dict[str, list[Line]]] = field(default_factory=dict)
 
     @property
-    def keys(self) -> dict[str, str]:
-        if self._keys is None:
-            try:
-                self._keys = vtodo.read(self.text).keys
-            except Invalid:
-                self._keys = {}
-        return self._keys
+    def keys(self) -> Mapping[str, str]:
+        return _keys_of(self.text)
 
     @property
     def facts(self) -> vtodo.Facts:
@@ -316,18 +309,33 @@ class _Task:
 
 def tester(wanted: CompFilter) -> Callable[[str], bool]:
     """Return the test of one task's text: what the filter alone decides is decided once."""
-    plain = _plain_props(wanted)
+    plain = _plain_todo(wanted)
     if plain is None:
         return lambda text: matches(wanted, text)
-    names = frozenset(prop.name for prop in plain)
+    names = frozenset(prop.name for prop in plain.props) or _ANY
 
     def test(text: str) -> bool:
         lines = own_lines(text, names)
         if lines is None:
             return matches(wanted, text)
-        return all(_prop_holds(prop, lines, _Task(text)) for prop in plain)
+        task = _Task(text)
+        return all(_prop_holds(prop, lines, task) for prop in plain.props) and (
+            plain.range is None or _task_in_range(plain.range, task)
+        )
 
     return test
+
+
+_ANY: Final = frozenset({"UID"})
+
+
+@lru_cache(maxsize=512)
+def _keys_of(text: str) -> Mapping[str, str]:
+    """Return the keys of a task; kept, because the recurring ones are asked about each time."""
+    try:
+        return vtodo.read(text).keys
+    except Invalid:
+        return {}
 
 
 def matches(wanted: CompFilter, text: str) -> bool:
@@ -392,8 +400,12 @@ def _in_range(bounds: Range, component: Component, task: _Task, parent: Componen
     if component.name == "VALARM" and parent is not None:
         return _alarm_in_range(bounds, component, task, parent)
     if component.name in {"VTODO", "VCALENDAR"}:
-        return vtodo.matches_time_range(task.facts, bounds.start, bounds.end, task.keys)
+        return _task_in_range(bounds, task)
     return True
+
+
+def _task_in_range(bounds: Range, task: _Task) -> bool:
+    return vtodo.matches_time_range(task.facts, bounds.start, bounds.end, task.keys)
 
 
 def _alarm_in_range(bounds: Range, alarm: Component, task: _Task, parent: Component) -> bool:
