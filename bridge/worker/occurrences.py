@@ -22,7 +22,7 @@ from bridge.errors import Invalid
 from bridge.model import related
 from bridge.model.ids import imported_task, task_hex
 from bridge.model.patch import Create, Draft, Op, Set
-from bridge.wire import caldate, vtodo, vtodo_recur
+from bridge.wire import caldate, vtodo, vtodo_recur, vtodo_sequence
 from bridge.worker.view import draft_of
 
 if TYPE_CHECKING:
@@ -110,6 +110,9 @@ def take_apart(series: Series, view: View) -> Apart:
     )
     for when in latest:
         _take(series, when, apart, view)
+    line = vtodo_sequence.advanced(series.keys, apart.changes)
+    if line:
+        apart.take({vtodo_sequence.KEY: line})
     return apart
 
 

@@ -13,6 +13,7 @@ from bridge.model import history, related
 from bridge.model.ids import TaskId, domain_of, project_of
 from bridge.model.patch import Create, Draft, Key, Member, Mode, Policy, Role, Set, Via
 from bridge.model.state import ANNOTATION, ATTACHMENT, DEPENDS
+from bridge.wire import vtodo_sequence
 from bridge.worker import upload
 from bridge.worker.command import (
     Annotate,
@@ -203,7 +204,7 @@ def _task_change(
         moved = [key for key, value in was.items() if task.value(key) != value]
         if moved:
             return Conflict(reason=f"{moved[0]} has changed meanwhile")
-    ops = [
+    ops: list[Op] = [
         Set(key, value, *([was[key]] if was and key in was else []))
         for key, value in changes.items()
         if task.value(key) != value
@@ -211,7 +212,16 @@ def _task_change(
     if not ops:
         row = view.row(task.id)
         return Receipt(project=project_of(task.id), task=task.id, etag=row.etag if row else "")
+    if not isinstance(command, DeleteTask):
+        ops = _counted(ops, task)
     return Plan(drafts=(draft_of(command.actor, task.id, ops, mode=mode),), task=task.id)
+
+
+def _counted(ops: Iterable[Op], task: TaskState) -> list[Op]:
+    """Return `ops` with the SEQUENCE that they lead to; none sets it back."""
+    kept = [op for op in ops if not (isinstance(op, Set) and op.key == vtodo_sequence.KEY)]
+    line = vtodo_sequence.advanced(task.keys, (op.key for op in kept if isinstance(op, Set)))
+    return [*kept, Set(vtodo_sequence.KEY, line)] if line and kept else kept
 
 
 def _changes(
@@ -272,6 +282,11 @@ def _revert(command: Revert, view: View) -> Answer:
         )
     if taken_back is None:
         return unknown
+    if task is not None:
+        taken_back = history.Reversal(
+            ops=tuple(_counted(taken_back.ops, task)),
+            conflicts=tuple(key for key in taken_back.conflicts if key != vtodo_sequence.KEY),
+        )
     if not taken_back.ops:
         if taken_back.conflicts:
             return Conflict(
