@@ -65,6 +65,8 @@ class IndexEngine:
         self.engine = engine
         self._local = threading.local()
         self._one_at_a_time = threading.RLock() if shared else None
+        self._writing = self._one_at_a_time or threading.RLock()
+        self._writer: Connection | None = None
         self._prepared: dict[Select[*tuple[Any, ...]], Statement] = {}
         self._open: list[Any] = []
         self._kept: list[Any] = []
@@ -150,17 +152,26 @@ class IndexEngine:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Give the worker a transaction.
+        """Give the worker a transaction, always on the same connection.
 
         Raises:
             Unavailable: ``index-unavailable``; nothing was written.
         """
-        lock = self._one_at_a_time or threading.RLock()
         try:
-            with lock, self.engine.begin() as connection:
-                yield connection
+            with self._writing:
+                if self._writer is None:
+                    self._writer = self.engine.connect()
+                with self._writer.begin():
+                    yield self._writer
         except (DBAPIError, self.engine.dialect.loaded_dbapi.Error) as error:
+            self._end_writer()
             raise _unavailable(error) from error
+
+    def _end_writer(self) -> None:
+        """Close the writing connection: another one may work, or there is no more to write."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
     def prepare_layout(self) -> bool:
         """Make the tables; True if an index of another layout had to be dropped."""
@@ -179,6 +190,7 @@ class IndexEngine:
 
     def close(self) -> None:
         """Close all connections."""
+        self._end_writer()
         with self._closing:
             for connection in self._open:
                 connection.close()
