@@ -88,9 +88,14 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A patch that may enter the log, with the ops that lose."""
+    """A patch that may enter the log, with the ops that lose.
+
+    Attributes:
+        folded: the task with the patch on it, where judging it led to that.
+    """
 
     skipped: tuple[Skip, ...] = ()
+    folded: TaskState | None = field(default=None, compare=False, repr=False)
 
 
 def decide(
@@ -163,7 +168,7 @@ def _ops(
         if code:
             return Refusal(code, i)
         fold.decide(i, op)
-    return Accepted(tuple(fold.skipped))
+    return Accepted(tuple(fold.skipped), fold.task)
 
 
 def _refusal_of(op: Op, fold: _Fold, project: ProjectState) -> str | None:
@@ -188,13 +193,19 @@ def apply(
     ts: str,
 ) -> tuple[ProjectState, TaskState | None]:
     """Return the states after the entry that holds `patch`; `head` is the entry's hash."""
-    counters = {**project.counters, patch.replica: patch.n}
+    seq = project.seq + 1
     if patch.on_project:
         for op in patch.ops:
             project = _next_project(op, patch, project)
     else:
-        task = apply_to_task(patch, skipped, task, seq=project.seq + 1, ts=ts)
-    return replace(project, seq=project.seq + 1, hash=head, ts=ts, counters=counters), task
+        task = apply_to_task(patch, skipped, task, seq=seq, ts=ts)
+    return advance(patch, project, head=head, ts=ts), task
+
+
+def advance(patch: Patch, project: ProjectState, *, head: Digest, ts: str) -> ProjectState:
+    """Return the project one entry further; what the patch's ops say is in it already."""
+    counters = {**project.counters, patch.replica: patch.n}
+    return replace(project, seq=project.seq + 1, hash=head, ts=ts, counters=counters)
 
 
 def apply_to_task(
@@ -230,12 +241,13 @@ class _Fold:
     ts: str
     seq: int
     skipped: list[Skip] = field(default_factory=list)
-    e: str = ""
+    mark: Write = field(init=False)
     cells: dict[str, Cell] | None = None
 
     def __post_init__(self) -> None:
         """A clock in the future cannot win for ever: e is cut to the master's time."""
-        self.e = min(self.patch.at, self.ts)
+        e = min(self.patch.at, self.ts)
+        self.mark = Write(self.seq, e, self.patch.id, self.patch.replica)
 
     def concurrent(self, key: str) -> Cell | None:
         """Return the cell of `key` if its write was unknown to this patch's author."""
@@ -270,7 +282,7 @@ class _Fold:
         if self._rekeys(op):
             return Skip(i, "rekeyed", self._free_second(op.key))
         cell = self.concurrent(op.key)
-        if cell and (self.e, self.patch.id) < (cell.write.e, cell.write.patch):
+        if cell and (self.mark.e, self.patch.id) < (cell.write.e, cell.write.patch):
             return Skip(i, "older")
         return None
 
@@ -313,5 +325,4 @@ class _Fold:
             # One copy a patch: nobody else holds this mapping before the fold is over.
             self.cells = dict(task.cells)
             self.task = replace(task, cells=self.cells, modified_seq=self.seq, modified_at=self.ts)
-        write = Write(self.seq, self.e, self.patch.id, self.patch.replica)
-        self.cells[key] = Cell(value, write)
+        self.cells[key] = Cell(value, self.mark)

@@ -15,7 +15,7 @@ from bridge.errors import Invalid
 from bridge.model.canonical import canonical
 from bridge.model.ids import ZERO_HASH, Digest, TaskId, digest_of, domain_of, project_of
 from bridge.model.log import MAX_LINE, Entry, body_of, head_of, read_own_entry
-from bridge.model.merge import Accepted, Duplicate, Refusal, apply, decide
+from bridge.model.merge import Accepted, Duplicate, Refusal, advance, apply, decide
 from bridge.model.patch import MAX_PATCH, read_patch
 from bridge.model.state import ProjectState
 from bridge.store.rows import task_row
@@ -221,7 +221,7 @@ class Stage:
         line = b'{"body":' + body_data + b',"head":' + canonical(head) + b"}"
         if len(line) > min(MAX_LINE, 2 * MAX_PATCH):
             raise Invalid("too-large", f"a change has at most {MAX_PATCH} bytes", limit=MAX_PATCH)
-        made = self.after(entry, line, project, task)
+        made = self.after(entry, line, project, task, verdict.folded)
         self.mine.made.append(made)
         self.mine.projects[project.id] = made.project
         self.mine.patches[patch.id] = entry
@@ -230,12 +230,20 @@ class Stage:
         return made
 
     def after(
-        self, entry: Entry, line: bytes, project: ProjectState, task: TaskState | None
+        self,
+        entry: Entry,
+        line: bytes,
+        project: ProjectState,
+        task: TaskState | None,
+        folded: TaskState | None = None,
     ) -> Made:
         """Return what `entry` leads to on top of the given states."""
-        state, changed = apply(
-            entry.patch, entry.skipped, project, task, head=entry.hash, ts=entry.ts
-        )
+        patch, head, ts = entry.patch, entry.hash, entry.ts
+        if folded is None:
+            state, changed = apply(patch, entry.skipped, project, task, head=head, ts=ts)
+        else:
+            # `decide` has laid the same ops on the same task: twice leads to the same.
+            state, changed = advance(patch, project, head=head, ts=ts), folded
         row = facts = None
         if changed is not None and not entry.patch.on_project:
             row, facts = task_row(changed, entry, self._text_of)
