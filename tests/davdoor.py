@@ -156,7 +156,7 @@ class Door:
             "REQUEST_METHOD": method,
             "PATH_INFO": unquote(urlsplit(path).path, "latin-1"),
             "SCRIPT_NAME": "",
-            "QUERY_STRING": "",
+            "QUERY_STRING": urlsplit(path).query,
             "SERVER_NAME": "home.example",
             "SERVER_PORT": "80",
             "SERVER_PROTOCOL": "HTTP/1.1",
@@ -172,7 +172,8 @@ class Door:
             environ["HTTP_AUTHORIZATION"] = self.login(user)
         for name, value in headers.items():
             key = name.upper()
-            environ[key if key.startswith("CONTENT_") else f"HTTP_{key}"] = value
+            plain = key.startswith(("CONTENT_", "HTTP_"))
+            environ[key if plain else f"HTTP_{key}"] = value
         if headers.get("content_length") == "":
             del environ["CONTENT_LENGTH"]
         started: list[Any] = []

@@ -82,6 +82,19 @@ _RULES: Final[Mapping[str, _Rule]] = {
     "supported-report": _Rule(status=_FORBIDDEN, element=dav("supported-report")),
     "propfind-finite-depth": _Rule(status=_FORBIDDEN, element=dav("propfind-finite-depth")),
     "recognized-principal": _Rule(status=_FORBIDDEN, element=dav("recognized-principal")),
+    # RFC 8607 section 3.11.
+    "valid-action-parameter": _Rule(status=_FORBIDDEN, element=caldav("valid-action-parameter")),
+    "valid-managed-id-parameter": _Rule(
+        status=_FORBIDDEN, element=caldav("valid-managed-id-parameter")
+    ),
+    "valid-rid-parameter": _Rule(status=_FORBIDDEN, element=caldav("valid-rid-parameter")),
+    "max-attachment-size": _Rule(status=_FORBIDDEN, element=caldav("max-attachment-size")),
+    "max-attachments-per-resource": _Rule(
+        status=_FORBIDDEN, element=caldav("max-attachments-per-resource")
+    ),
+    "attachment-too-large": _Rule(
+        status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE, element=caldav("max-attachment-size")
+    ),
     "disk-full": _Rule(
         status=HTTPStatus.INSUFFICIENT_STORAGE, element=dav("sufficient-disk-space")
     ),

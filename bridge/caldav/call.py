@@ -18,6 +18,7 @@ from bridge.caldav.segments import Segments, is_segment
 from bridge.caldav.served import Client, Served
 from bridge.errors import Invalid, NotFound, Unavailable
 from bridge.model.patch import Via
+from bridge.store.blobs import BLOB_LIMIT
 from bridge.worker.command import Actor, Refused
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 DEPTH_OF_TASK: Final = 3
+ATTACHMENTS_MAX: Final = 100
+"""Managed attachments of one task."""
 _AGENT_MAX: Final = 200
 _TEXT_MAX: Final = 500
 
@@ -57,6 +60,11 @@ class Settings:
     wait_seconds: float = 30.0
     failures_a_minute: int = 20
     gzip_from: int = 1400
+
+    @property
+    def max_attachment_octets(self) -> int:
+        """Octets of one managed attachment: it travels as one body and is kept as one blob."""
+        return min(BLOB_LIMIT, self.max_body_octets)
 
 
 class Door:
@@ -111,6 +119,7 @@ class Call:
         parts: decoded segments of the path below the mount.
         href: the path as it goes out in answers.
         headers: by lower-case name.
+        query: what follows the question mark, as sent.
     """
 
     method: str
@@ -122,6 +131,7 @@ class Call:
     credential: Credential | None
     reader: Reader
     door: Door
+    query: str = ""
 
     @property
     def actor(self) -> Actor:
@@ -147,6 +157,8 @@ class Call:
             user=self.user,
             user_name=self._user_name,
             max_octets=self.door.settings.max_resource_octets,
+            max_attachment=self.door.settings.max_attachment_octets,
+            max_attachments=ATTACHMENTS_MAX,
             dead=dead,
             home_token=lambda: homesync.token(self.reader.lists(), dead),
             state=self.reader.state,

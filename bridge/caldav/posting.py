@@ -1,7 +1,8 @@
 """POST: what it means depends on where it goes and what it brings.
 
 To a list: a task under a name that the server chooses (RFC 5995; DAV:add-member is the list
-itself), or people to share it with (`bridge.caldav.sharing`). Everything else is 405.
+itself), or people to share it with (`bridge.caldav.sharing`). To a task with an action: an
+attachment (`bridge.caldav.attachments`). Everything else is 405.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from bridge.caldav import heeding, sharing, writing
+from bridge.caldav import attachments, heeding, sharing, writing
+from bridge.caldav.call import DEPTH_OF_TASK
 from bridge.caldav.upload import media_type
 from bridge.errors import Invalid
 
@@ -30,6 +32,8 @@ def post(call: Call) -> Answer:
             ``no-parent``; as `sharing.share`.
         NotFound: there is no such list.
     """
+    if len(call.parts) == DEPTH_OF_TASK and call.query:
+        return attachments.post(call)
     if len(call.parts) != _DEPTH_OF_LIST:
         raise Invalid("not-allowed", "nothing can be posted here")
     kind, _ = media_type(call.headers.get("content-type", ""))

@@ -60,6 +60,8 @@ class Frame:
     user: Address
     user_name: Callable[[], str]
     max_octets: int
+    max_attachment: int
+    max_attachments: int
     dead: Callable[[Collection], dict[str, str]]
     home_token: Callable[[], str | None]
     state: Callable[[ProjectId], ProjectState | None]
@@ -219,6 +221,9 @@ LIVE: Final[Mapping[str, Callable[[Collection, Frame], str | None]]] = {
     caldav("supported-calendar-component-sets"): _of_home(_component_sets),
     caldav("supported-calendar-data"): _of_list(lambda _, __: _DATA),
     caldav("supported-collation-set"): _of_list(lambda _, __: _COLLATIONS),
+    caldav("managed-attachments-server-URL"): _of_home(lambda _, __: ""),
+    caldav("max-attachment-size"): _of_list(lambda _, frame: str(frame.max_attachment)),
+    caldav("max-attachments-per-resource"): _of_list(lambda _, frame: str(frame.max_attachments)),
     caldav("max-resource-size"): _of_list(lambda _, frame: str(frame.max_octets)),
     apple("calendar-color"): _color,
 }

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from bridge.caldav.call import Call
     from bridge.caldav.requestxml import Asked
 
-DAV_HEADER: Final = "1, 3, access-control, extended-mkcol, calendar-access, resource-sharing"
+DAV_HEADER: Final = (
+    "1, 3, access-control, extended-mkcol, calendar-access, "
+    "calendar-managed-attachments, calendar-managed-attachments-no-recurrence, resource-sharing"
+)
 """Only what is true: no locks, so no class 2."""
 ALLOW: Final = (
     "OPTIONS, GET, HEAD, POST, PUT, DELETE, MOVE, PROPFIND, PROPPATCH, REPORT, MKCALENDAR, MKCOL"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from bridge.caldav import expansion, homesync, principals, reading, requestxml
+from bridge.caldav import attachments, expansion, homesync, principals, reading, requestxml
 from bridge.caldav.answers import Answer
 from bridge.caldav.collection import Kind
 from bridge.caldav.multistatus import CONTENT_TYPE, dav
@@ -41,11 +41,14 @@ def report(call: Call) -> Answer | None:
 
 
 def of_others(call: Call) -> Answer | None:
-    """Answer what a user may ask about somebody else's principal; None: he may not.
+    """Answer what a user may ask outside of his own home; None: he may not.
 
     Raises:
         Invalid: ``bad-xml``.
+        NotFound: there is no such attachment.
     """
+    if call.parts[0] == attachments.SEGMENT and call.method in {"GET", "HEAD"}:
+        return attachments.get(call)
     body = principals.propfind(call)
     return _answer(body) if body is not None else None
 

@@ -117,25 +117,40 @@ def give_attendee(key: str, value: str) -> str | None:
 
 _NI = "ni:///sha-256;"
 """RFC 6920 name of a native attachment: the digest itself, no address of any host."""
+_MANAGED = re.compile(r"[0-9a-f]{64}\Z")
 _ATTACH = re.compile(r"attach_[0-9a-f]{64}\Z")
 _SIZE = re.compile(r"\d{1,15}\Z", re.ASCII)
 
 
 def take_attachment(raw: str) -> Elements:
-    """Return the ``attach_`` key of a line that names a native attachment."""
+    """Return the ``attach_`` key of a line that names a native or managed attachment.
+
+    Managed ones (RFC 8607) have an address that ends in their id, the blob's SHA-256.
+    """
     line = contentline.split(raw)
-    if not line or not line.value.startswith(_NI):
+    name = _blob_of(line) if line else ""
+    if not line or not name:
         return {}
+    facts: dict[str, str | int] = {}
+    for fact, param in (("name", "FILENAME"), ("type", "FMTTYPE"), ("size", "SIZE")):
+        if text := line.param(param):
+            facts[fact] = int(text) if fact == "size" and _SIZE.match(text) else text
+    key = "attach_" + name
+    return {key: _json(facts)} if _ATTACH.match(key) else {}
+
+
+def _blob_of(line: contentline.Line) -> str:
+    """Return the SHA-256 in hex that an ATTACH line names, or ""."""
+    managed = line.param("MANAGED-ID")
+    if _MANAGED.match(managed) and line.value.endswith("/" + managed):
+        return managed
+    if not line.value.startswith(_NI):
+        return ""
     try:
         octets = base64.b64decode(line.value[len(_NI) :] + "=", altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        return {}
-    facts: dict[str, str | int] = {}
-    for name, param in (("name", "FILENAME"), ("type", "FMTTYPE"), ("size", "SIZE")):
-        if text := line.param(param):
-            facts[name] = int(text) if name == "size" and _SIZE.match(text) else text
-    key = "attach_" + octets.hex()
-    return {key: _json(facts)} if _ATTACH.match(key) else {}
+        return ""
+    return octets.hex()
 
 
 def give_attachment(key: str, value: str) -> str | None:

@@ -40,6 +40,8 @@ FORWARDED_HOST: Final = "tx_bridge.forwarded_host"
 """Where it leaves X-Forwarded-Host, which only MOVE compares with its destination."""
 PATH: Final = "tx_bridge.path"
 """Where it leaves the decoded path below it, dot segments and all."""
+QUERY: Final = "tx_bridge.query"
+"""Where it leaves the query, which Radicale would not know what to do with."""
 _WRITING: Final = frozenset({"PUT", "POST", "DELETE", "MOVE", "PROPPATCH", "MKCALENDAR", "MKCOL"})
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE", "MOVE"})
 _GZIP_WBITS: Final = 31
@@ -124,6 +126,7 @@ class BridgeApplication(Application):
             credential=self._visits.now.credential,
             reader=self._visits.reader(user),
             door=self._door,
+            query=environ[QUERY],
         )
 
     def _body(self, environ: dict[str, Any]) -> bytes:
@@ -138,14 +141,14 @@ class BridgeApplication(Application):
         if announced:
             length = int(announced) if announced.isascii() and announced.isdigit() else most + 1
             if length > most:
-                raise _too_large(stream, most)
+                raise _too_large(stream, most, environ[QUERY])
             body = bytes(stream.read(length)) if length else b""
             if len(body) < length:
                 raise Invalid("bad-request", "the body ended early")
         elif "HTTP_TRANSFER_ENCODING" in environ:
             body = bytes(stream.read(most + 1))
             if len(body) > most:
-                raise _too_large(stream, most)
+                raise _too_large(stream, most, environ[QUERY])
         else:
             body = b""
         environ["wsgi.input"] = io.BytesIO(body)
@@ -197,7 +200,7 @@ class BridgeApplication(Application):
         return _raw(reading.options())
 
 
-def _too_large(stream: Any, most: int) -> Invalid:
+def _too_large(stream: Any, most: int, query: str) -> Invalid:
     """Return the refusal of a body, once it was read away.
 
     Most clients read the answer only after they have sent everything: without this they see
@@ -206,7 +209,8 @@ def _too_large(stream: Any, most: int) -> Invalid:
     for _ in range(_DRAIN_MAX // _DRAIN_STEP):
         if not stream.read(_DRAIN_STEP):
             break
-    return Invalid("body-too-large", f"a body may have at most {most} octets")
+    code = "attachment-too-large" if "action=" in query else "body-too-large"
+    return Invalid(code, f"a body may have at most {most} octets")
 
 
 def _raw(answer: Answer) -> Raw:

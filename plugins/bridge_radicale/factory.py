@@ -14,7 +14,14 @@ from radicale import config
 
 from bridge.caldav.call import Door, Settings, split_path
 from bridge.errors import Invalid
-from bridge_radicale.application import CONTENT_TYPE, FORWARDED_HOST, HREF, PATH, BridgeApplication
+from bridge_radicale.application import (
+    CONTENT_TYPE,
+    FORWARDED_HOST,
+    HREF,
+    PATH,
+    QUERY,
+    BridgeApplication,
+)
 from bridge_radicale.auth import Auth
 from bridge_radicale.rights import Rights
 from bridge_radicale.storage import Storage
@@ -139,6 +146,7 @@ class Mount:
             "PATH_INFO": shown,
             PATH: inner,
             "QUERY_STRING": "",
+            QUERY: str(environ.get("QUERY_STRING", "")),
             "CONTENT_TYPE": "",
             CONTENT_TYPE: environ.get("CONTENT_TYPE", ""),
             HREF: href,
