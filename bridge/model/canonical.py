@@ -38,8 +38,8 @@ def canonical(document: Any) -> bytes:
     except UnicodeEncodeError:
         raise Invalid("bad-json", "a string holds half of a surrogate pair") from None
     # Python sorts names by code point, RFC 8785 by UTF-16 unit: they differ only where a
-    # character beyond the basic plane meets one from U+E000 up.
-    if not text.isascii() and max(text) > "\uffff":
+    # character beyond the basic plane (two units) meets one from U+E000 up.
+    if not text.isascii() and len(text.encode("utf-16-le")) > 2 * len(text):
         return rfc8785(document)
     return data
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TASKS_KEPT: Final = 4096
+_TASKS_KEPT: Final = 1024
+"""About 12 KiB each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
