@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from bridge.caldav import homesync, past, preferences
 from bridge.caldav.properties import Frame
+from bridge.caldav.refusededits import RefusedEdits
 from bridge.caldav.segments import Segments, is_segment
 from bridge.caldav.served import Client, Served
 from bridge.errors import Invalid, NotFound, Unavailable
@@ -75,6 +76,7 @@ class Door:
         self.gateway = gateway
         self.settings = settings
         self.segments = Segments(gateway.domain, gateway.directory.properties)
+        self.refused_edits = RefusedEdits(gateway)
         self.served = Served(
             gateway.directory.known, partial(past.text_with, gateway), gateway.clock
         )

@@ -109,6 +109,8 @@ def _put_task(call: Call, collection: Collection, sent: Sent) -> Answer:
             base=_base(call, project, expect),
         )
     )
+    if isinstance(outcome, Conflict | Refused):
+        door.refused_edits.keep(call.actor, (project, name), sent.text, outcome)
     done = _outcome(call, outcome)
     if isinstance(done, Answer):
         return done

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from bridge.cli import refusededits
 from bridge.cli.history import Teller, Told, label
 from bridge.cli.names import find_patch, find_project, find_task, short_patch, short_task
 from bridge.cli.session import session
@@ -32,12 +33,21 @@ _LINE: Final = 200
     help="How many entries.",
 )  # fmt: skip
 @click.option("--author", type=ADDRESS, metavar="ADDRESS", help="Only what this person did.")
+@click.option(
+    "--refused", is_flag=True,
+    help="Edits that were refused in the last 90 days instead, with what was sent.",
+)  # fmt: skip
 @json_option
-def log(which: str | None, limit: int, author: Address | None, as_json: bool) -> None:
+def log(
+    which: str | None, limit: int, author: Address | None, refused: bool, as_json: bool
+) -> None:
     """Show history, newest first: who changed what, when, through which door.
 
     Of all projects, of a project, of a task, or one patch; ids may be shortened.
     """
+    if refused:
+        refusededits.show(which, limit, author, as_json=as_json)
+        return
     with session() as opened:
         teller = Teller(opened.gateway)
         told = [teller.tell(row) for row in _rows(opened.gateway, which, limit, author)]

@@ -59,7 +59,24 @@ def events(
                 }
                 for item in made
                 for kind in _kinds(item)
-            ]
+            ] + [_lost(item) for item in made if _older(item)]
+
+
+def _older(made: Made) -> list[str]:
+    return [f"{skip.op}: {skip.why}" for skip in made.entry.skipped if skip.why == "older"]
+
+
+def _lost(made: Made) -> dict[str, object]:
+    """Return the event of ops that lost against a concurrent write; the entry has them all."""
+    entry = made.entry
+    return {
+        "event": "lost-edit",
+        "project": entry.project,
+        "seq": entry.seq,
+        "actor": entry.patch.author,
+        **_of(made),
+        "skipped": _older(made),
+    }
 
 
 def _of(made: Made) -> dict[str, object]:
