@@ -35,6 +35,8 @@ PAUSE_SECONDS: Final = 1.0
 DIRTY_MAX: Final = 50_000
 """Notes that wait to be written; beyond it (a directory that is away) the oldest go."""
 _OVERHEAD: Final = 400
+_AT_ONCE: Final = 500
+"""Notes in one transaction: a first listing of a long list must not keep others from writing."""
 _PRUNE_EVERY: Final = 1000
 _IDLE_SECONDS: Final = 10.0
 
@@ -192,20 +194,22 @@ class Served:
                 waiting = [(key, own, self._texts.get(key, "")) for key, own in self._dirty.items()]
                 while len(self._dirty) > DIRTY_MAX:
                     self._dirty.popitem(last=False)
-            notes = {
-                Place(client.name, project, href): _knowledge(text, own)
-                for (client, project, href), own, text in waiting
-            }
-            if not notes:
-                return
-            self._known.put(notes, self._clock())
-            self._batches += 1
-            if self._batches % _PRUNE_EVERY == 0:
-                self._known.prune(self._clock())
-            with self._lock:
-                for key, own, text in waiting:
-                    if self._dirty.get(key, ...) == own and self._texts.get(key, "") == text:
-                        del self._dirty[key]
+            for first in range(0, len(waiting), _AT_ONCE):
+                self._write(waiting[first : first + _AT_ONCE])
+
+    def _write(self, waiting: list[tuple[_Key, bool | Knowledge | None, str]]) -> None:
+        notes = {
+            Place(client.name, project, href): _knowledge(text, own)
+            for (client, project, href), own, text in waiting
+        }
+        self._known.put(notes, self._clock())
+        self._batches += 1
+        if self._batches % _PRUNE_EVERY == 0:
+            self._known.prune(self._clock())
+        with self._lock:
+            for key, own, text in waiting:
+                if self._dirty.get(key, ...) == own and self._texts.get(key, "") == text:
+                    del self._dirty[key]
 
 
 def _knowledge(text: str, own: bool | Knowledge | None) -> Knowledge | None:
