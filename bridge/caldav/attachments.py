@@ -235,7 +235,7 @@ def get(call: Call) -> Answer:
     facts = found[0].keys.get("attach_" + call.parts[2])
     if facts is None or not sees(call.user, state, found[0]):
         raise nothing
-    headers = {"ETag": f'"{call.parts[2]}"', "Cache-Control": "private, max-age=31536000"}
+    headers = {"ETag": f'"{call.parts[2]}"', "Cache-Control": "private, no-cache"}
     if conditions.unmodified(call.headers.get("if-none-match"), headers["ETag"]):
         return Answer(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     return _download(call, project_of(task), digest, facts, headers)

@@ -12,9 +12,8 @@ from davdoor import Door, serving
 from house import ALICE
 
 TRACES = Path(__file__).parent / "traces"
-# Not met: WebDAV-Push (3), and one COMMENT whose time the client leaves
-# open, so that the worker takes a re-sent one for another.
-MET, ALL = 206, 210
+# Not met: WebDAV-Push (3).
+MET, ALL = 207, 210
 
 
 @pytest.mark.timeout(60)
