@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import email
 import email.policy
+import threading
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from mailkit import ALICE, BOB, Desk, MailHouse, Post, plain
+from mailkit import ALICE, BOB, Desk, MailHouse, Post, RunningDoor, plain
 
+from bridge.mail import replies as replies_file
 from bridge.mail.case import IntakeSettings
+from bridge.mail.door import MailDoor, MailSettings
 from bridge.mail.replies import TOO_OLD, Replies
+from bridge.mail.sender import Security, SmtpSettings
 from bridge.model.patch import Via
 from bridge.model.request import State
 from bridge.worker.command import AcceptRequest, Actor, DeclineRequest, IgnoreRequest, Receipt
@@ -129,3 +134,30 @@ def test_a_letter_and_its_cursor_are_one_transaction(
     held = house.directory.requests.get(request.side)
     assert held is not None
     assert held.state is State.DECLINED
+
+
+def test_the_running_mail_door_queues_and_sends_the_answer(
+    desk: Desk, house: MailHouse, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody listens for our mail the answer waits in the outbox, with its error."""
+    monkeypatch.setattr(replies_file, "LOOK_SECONDS", 0.05)
+    ask(desk, house, post)
+    [request] = house.waiting(BOB)
+    tried = threading.Event()
+    retry = house.directory.outbox.retry
+    letters_tried: list[object] = []
+
+    def noted(letter: object, *more: object) -> None:
+        retry(letter, *more)  # type: ignore[arg-type]  # passed on as they are
+        letters_tried.append(letter)
+        tried.set()
+
+    monkeypatch.setattr(house.directory.outbox, "retry", noted)
+    smtp = SmtpSettings(host="127.0.0.1", port=9, security=Security.NONE)
+    with RunningDoor(MailDoor(house.gateway, MailSettings(smtp=smtp))):
+        decide(house, DeclineRequest(actor=ACTOR, request=request.id))
+        assert tried.wait(10)
+        time.sleep(0.2)  # several more looks at the same decision
+    assert len(letters_tried) == 1
+    due = house.directory.outbox.next_due()
+    assert due is not None
