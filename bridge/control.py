@@ -18,7 +18,7 @@ import struct
 import threading
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -90,9 +90,10 @@ class ControlServer:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         with self._lock:
-            calls = list(self._calls)
-        for call in calls:
-            call.shutdown(socket.SHUT_RDWR)
+            # With the lock held no call leaves the set, so none of them is closed already.
+            for call in self._calls:
+                with suppress(OSError):  # the other end may have hung up first
+                    call.shutdown(socket.SHUT_RDWR)
         self._thread.join(timeout=5)
 
     def _accept(self) -> None:
@@ -110,14 +111,14 @@ class ControlServer:
 
     def _serve(self, call: socket.socket) -> None:
         try:
-            with call:
-                while (frame := _receive(call)) is not None:
-                    _send(call, self._answer(frame))
+            while (frame := _receive(call)) is not None:
+                _send(call, self._answer(frame))
         except OSError as error:
             log.debug("a caller hung up: %s", error)
         finally:
             with self._lock:
                 self._calls.discard(call)
+            call.close()
 
     def _answer(self, frame: bytes) -> dict[str, Any]:
         try:
