@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, AnyStr, Final
 from aiosmtpd.smtp import SMTP, syntax
 
 from bridge.errors import Unavailable
+from bridge.mail import smtpreply as reply
 from bridge.mail.case import Disposition, Incoming, Source, Taken
 
 if TYPE_CHECKING:
@@ -48,15 +49,7 @@ if TYPE_CHECKING:
 LINE_MAX: Final = 64 * 1024
 """Bytes of a line of mail; RFC 5321 says 1,000, but real mail has longer ones."""
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9.:\[\]_-]")
-_REFUSED: Final = {
-    "too-large": "552 5.3.4",
-    "loop": "554 5.4.6",
-    "line-too-long": "500 5.5.2",
-    "unknown-recipient": "550 5.1.1",
-}
-_NOBODY: Final = "550 5.1.1 there is no such user here"
 _FAREWELL_SECONDS: Final = 1.0
-_LATER: Final = "451 4.3.2 try again later"
 _log = logging.getLogger(__name__)
 # Its logs hold every line received.
 logging.getLogger("mail.log").setLevel(logging.ERROR)
@@ -184,7 +177,7 @@ class Listener:
     async def note_refusal(self, recipients: Sequence[str], source: Source, answer: str) -> None:
         """Tell the event log why a mail was refused before it could be taken in."""
         *status, reason = answer.split(" ", 2)
-        code = next((one for one in _REFUSED if _REFUSED[one] == " ".join(status)), "busy")
+        code = reply.code_of(" ".join(status))
         what = {"outcome": "deferred" if code == "busy" else "rejected", "door": source}
         why = {"mail": "", "code": code, "reason": reason}
         events = [{"event": "mail", **what, "recipient": one[:254], **why} for one in recipients]
@@ -336,10 +329,10 @@ class _Session(SMTP):
         try:
             known = await self._listener.knows(address)
         except Unavailable:
-            return _LATER
+            return reply.LATER
         if not known:
-            await self._listener.note_refusal([address], self._source, _NOBODY)
-            return _NOBODY
+            await self._listener.note_refusal([address], self._source, reply.NOBODY)
+            return reply.NOBODY
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
@@ -370,14 +363,14 @@ class _Session(SMTP):
                 envelope.content = bytes(text)
                 client = self._client()
                 taken = await self._listener.take(envelope, self._source, client)
-                answers = [_answer(one, self._source) for one in taken]
+                answers = [reply.to_recipient(one, self._source) for one in taken]
         finally:
             self._listener.held -= len(text)
             self.envelope = self._create_envelope()
         if self._source is Source.LMTP:
             await self.push("\r\n".join(answers))
         else:
-            await self.push(_one_answer(answers))
+            await self.push(reply.to_all(answers))
 
     async def _read_text(self, text: bytearray) -> str:
         """Read up to the final dot; return why the text cannot be used, or nothing.
@@ -404,7 +397,7 @@ class _Session(SMTP):
             if len(text) + len(kept) > settings.size_max:
                 failure = f"552 5.3.4 the mail is larger than {settings.size_max} bytes"
             elif self._listener.held + len(kept) > settings.bytes_held:
-                failure = _LATER
+                failure = reply.LATER
             if failure:
                 # Read on, keep nothing: the answer can only be given at the end.
                 self._listener.held -= len(text)
@@ -437,27 +430,3 @@ def _field(text: str) -> str:
         return _UNSAFE.sub("?", text[:255])
     kept = "".join([char for char in local if char.isprintable() and char not in ' <>()\\"'])
     return f"{kept}@{_UNSAFE.sub('?', domain)}"
-
-
-def _answer(taken: Taken, source: Source) -> str:
-    """Return what is said of one recipient."""
-    if taken.disposition is Disposition.LATER:
-        return f"451 4.3.2 {_plain(taken.reason)}"
-    if taken.disposition is Disposition.UNKNOWN_RECIPIENT:
-        return f"550 5.1.1 {_plain(taken.reason)}"
-    if taken.disposition is Disposition.REJECTED and taken.tell and source is Source.SMTP:
-        return f"{_REFUSED.get(taken.code, '554 5.7.1')} {_plain(taken.reason)} ({taken.code})"
-    return "250 2.0.0 OK"
-
-
-def _one_answer(answers: Sequence[str]) -> str:
-    """Return the one answer that SMTP gives for all recipients; see the module's text."""
-    for first in ("4", "2"):
-        for one in answers:
-            if one.startswith(first):
-                return one
-    return answers[0]
-
-
-def _plain(reason: str) -> str:
-    return reason.encode("ascii", "replace").decode("ascii").replace("\r", " ").replace("\n", " ")
