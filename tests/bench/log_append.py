@@ -35,9 +35,7 @@ def measured(title: str, work: Callable[[int], int], rounds: int = ROUNDS) -> No
         times.append(time.perf_counter() - start)
     times.sort()
     p50, p99 = statistics.median(times) * 1e6, times[int(len(times) * 0.99)] * 1e6
-    print(
-        f"{title:46} p50 {p50:8.1f}  p99 {p99:8.1f} µs  {lines / sum(times):10.0f} lines/s"
-    )
+    print(f"{title:46} p50 {p50:8.1f}  p99 {p99:8.1f} µs  {lines / sum(times):10.0f} lines/s")
 
 
 def main(directory: str | None) -> None:
