@@ -50,12 +50,14 @@ def test_a_quiet_mailbox_is_not_asked_again_and_again(bed: Bed) -> None:
     async def look() -> float:
         async with opened(bed) as mailbox:
             # What was done to the mailbox before may still be told of for a while.
+            longest = 0.0
             for _ in range(10):
                 await mailbox.search()
                 began = time.monotonic()
                 await mailbox.wait(2)
-                if time.monotonic() - began > 1.9:
+                longest = max(longest, time.monotonic() - began)
+                if longest > 1.9:
                     break
-            return time.monotonic() - began
+            return longest
 
     assert asyncio.run(look()) > 1.9
