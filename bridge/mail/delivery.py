@@ -153,7 +153,6 @@ class Delivery:
                 message=original,
                 project=hint,
                 keys=_fitted({**draft.keys, **attached, "source": "mail", "requester": sender}),
-                attachments=tuple([one.record() for one in draft.files]),
             )
         )
         if isinstance(outcome, Receipt):

@@ -45,15 +45,6 @@ class File:
         facts = {"name": self.name, "size": len(self.content), "type": self.media_type}
         return json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
 
-    def record(self) -> Mapping[str, str]:
-        """Return what a request keeps of it."""
-        return {
-            "digest": self.digest,
-            "name": self.name,
-            "type": self.media_type,
-            "size": str(len(self.content)),
-        }
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:

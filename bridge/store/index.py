@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bridge.model.ids import ZERO_HASH, Address, Digest, PatchId, ProjectId, TaskId, task_hex
+from bridge.model.ids import (
+    ZERO_HASH,
+    Address,
+    Digest,
+    PatchId,
+    ProjectId,
+    TaskId,
+    project_of,
+    task_hex,
+)
 from bridge.model.patch import Role, Via
 from bridge.model.state import ASSIGNEE, ProjectState, TaskState
 from bridge.store import Place
@@ -84,12 +93,12 @@ class Index:
 
     def task(self, task: TaskId) -> TaskState | None:
         """Return the state of a task, deleted ones too."""
-        row = self._db.one(statements.TASK, project=_project(task), hex=task_hex(task))
+        row = self._db.one(statements.TASK, project=project_of(task), hex=task_hex(task))
         return TaskState.unpack(task, json.loads(row[0])) if row else None
 
     def found(self, task: TaskId) -> tuple[TaskState, TaskRow] | None:
         """Return the state and the row of a task, deleted ones too."""
-        project = _project(task)
+        project = project_of(task)
         found = self._db.one(statements.FOUND, project=project, hex=task_hex(task))
         if found is None:
             return None
@@ -106,7 +115,7 @@ class Index:
 
     def row_of(self, task: TaskId) -> TaskRow | None:
         """Return the row of a task, deleted ones too."""
-        project = _project(task)
+        project = project_of(task)
         found = self._db.one(statements.ROW_OF, project=project, hex=task_hex(task))
         return _task_row(project, found) if found else None
 
@@ -331,10 +340,6 @@ class Index:
     def close(self) -> None:
         """Close all connections."""
         self._db.close()
-
-
-def _project(task: TaskId) -> ProjectId:
-    return ProjectId(task[33:])
 
 
 def _bounds(window: Window) -> dict[str, object]:

@@ -221,8 +221,9 @@ class ReceiveRequest:
         sender: who asks, as far as `level` proves it.
         level, method, fingerprint, reason: the verdict (`bridge.trust.verdict`), in words.
         message: digest of the stored original.
-        title, notes, due, priority: the preview; `keys` is the whole task it would become.
         project: where the sender would like it.
+        keys: the whole task it would become; the preview is drawn from it. Attachments are
+            blobs of the recipient's personal project.
     """
 
     id: uuid.UUID
@@ -235,7 +236,6 @@ class ReceiveRequest:
     message: Digest | None = None
     project: ProjectId | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
-    attachments: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
