@@ -151,6 +151,7 @@ class FailingLog(MemoryLog):
         super().__init__()
         self.__dict__.update(house.stores.log.__dict__)
         self.fail: set[str] = set()
+        self.flushes = 0
 
     def append(self, project: ProjectId, expected_seq: int, lines: Sequence[bytes]) -> list[Place]:
         if "append" in self.fail:
@@ -158,6 +159,7 @@ class FailingLog(MemoryLog):
         return super().append(project, expected_seq, lines)
 
     def sync(self, projects: Iterable[ProjectId]) -> None:
+        self.flushes += 1
         wanted = list(projects)
         bad = [p for p in wanted if str(p) in self.fail]
         super().sync([p for p in wanted if p not in bad])
@@ -165,6 +167,22 @@ class FailingLog(MemoryLog):
             self.truncate_unsynced(project)
         if bad:
             raise NotDurable({p: Unavailable("disk-error", "broken", retry=True) for p in bad})
+
+
+def test_a_batch_is_made_durable_by_one_flush_before_any_answer(house: House) -> None:
+    """Group commit: what waits together shares the disk's flush (design section 4)."""
+    log = failing(house)
+    commands = [
+        CreateTask(
+            actor=actor(), task=task_id(uuid.UUID(int=n + 1), HOME), keys={"description": "x"}
+        )
+        for n in range(10)
+    ]
+    before = house.stores.log.count(HOME)
+    outcomes = house.worker.run(commands)
+    assert all(isinstance(outcome, Receipt) for outcome in outcomes)
+    assert log.flushes == 1
+    assert house.stores.log.count(HOME) == before + 10
 
 
 def failing(house: House) -> FailingLog:
